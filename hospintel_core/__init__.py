@@ -1,0 +1,1 @@
+"""What hub and agent share: wire format, weights, aggregation, training. No web framework."""

@@ -1,0 +1,108 @@
+"""Combining the hospitals' deltas into the next head, one contribution in memory at a time.
+
+Adding a rule = one function, one test, one line in RULES.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hospintel_core.errors import AggregationError
+from hospintel_core.weights import Arrays
+
+# Values added per step: the float64 scratch (512 KiB) stays in the cache and no delta is ever copied whole.
+_BLOCK: Final = 65_536
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One hospital's delta (float32 arrays, base's names and shapes) and the number of samples behind it."""
+
+    sender: str
+    num_samples: int
+    delta: Arrays
+
+
+Rule = Callable[[Arrays, Iterable[Contribution]], Arrays]
+
+
+def fedavg(base: Arrays, contributions: Iterable[Contribution]) -> Arrays:
+    """Add the deltas' mean, weighted by samples, to ``base`` (McMahan et al. 2017, https://arxiv.org/abs/1602.05629).
+
+    Float64 accumulators; float32 result. Contributions are consumed one by one and must come in strictly increasing
+    order of ``sender``, so that a second run gives the same bytes. Inputs are not changed.
+    Raises AggregationError.
+    """
+    return _weighted_mean(base, contributions, lambda contribution: contribution.num_samples)
+
+
+def mean(base: Arrays, contributions: Iterable[Contribution]) -> Arrays:
+    """Add the deltas' plain mean to ``base``, each hospital counting once. Otherwise as ``fedavg``."""
+    return _weighted_mean(base, contributions, lambda _: 1)
+
+
+RULES: Final[Mapping[str, Rule]] = MappingProxyType({"fedavg": fedavg, "mean": mean})
+
+
+def get_rule(name: str) -> Rule:
+    """Return the rule called ``name``; AggregationError ``unknown_rule``."""
+    rule = RULES.get(name)
+    if rule is None:
+        raise AggregationError("unknown_rule", f"There is no rule {name!r}.", f"Known rules: {', '.join(RULES)}.")
+    return rule
+
+
+def _weighted_mean(
+    base: Arrays, contributions: Iterable[Contribution], weight_of: Callable[[Contribution], int]
+) -> Arrays:
+    sums = {name: np.zeros(array.size, np.float64) for name, array in base.items()}
+    scratch = np.empty(_BLOCK, np.float64)
+    total, previous = 0, None
+    # Overflow and NaN are looked for in the result, where they are an error with a name.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for contribution in contributions:
+            _check(contribution, base, previous)
+            weight = weight_of(contribution)
+            for name, array in contribution.delta.items():
+                _add_scaled(sums[name], array, weight, scratch)
+            total += weight
+            previous = contribution.sender
+        if previous is None:
+            raise AggregationError("no_contributions", "There is nothing to aggregate.")
+        return {name: _finish(name, array, sums[name], total) for name, array in base.items()}
+
+
+def _check(contribution: Contribution, base: Arrays, previous: str | None) -> None:
+    sender, delta = contribution.sender, contribution.delta
+    if previous is not None and sender <= previous:
+        raise AggregationError("sender_order", f"Sender {sender} does not come after {previous}.")
+    if contribution.num_samples < 1:
+        raise AggregationError("num_samples", f"Sender {sender} states {contribution.num_samples} samples.")
+    if delta.keys() != base.keys():
+        raise AggregationError("schema_mismatch", f"Sender {sender} has other arrays than the base.")
+    for name, array in delta.items():
+        if array.dtype != np.float32 or array.shape != base[name].shape:
+            raise AggregationError("schema_mismatch", f"Sender {sender} has another type or shape for {name}.")
+
+
+def _add_scaled(
+    total: npt.NDArray[np.float64], delta: npt.NDArray[Any], weight: int, scratch: npt.NDArray[np.float64]
+) -> None:
+    flat = delta.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        block = flat[start : start + _BLOCK]
+        scaled = np.multiply(block, float(weight), out=scratch[: block.size], dtype=np.float64)
+        total[start : start + block.size] += scaled
+
+
+def _finish(name: str, base: npt.NDArray[Any], total: npt.NDArray[np.float64], weight: int) -> npt.NDArray[np.float32]:
+    total /= weight
+    total += base.reshape(-1)
+    result = total.astype(np.float32).reshape(base.shape)
+    if not np.isfinite(result).all():
+        raise AggregationError("not_finite", f"The sum of {name} is not finite.")
+    return result
