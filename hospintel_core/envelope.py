@@ -60,6 +60,15 @@ class HeaderFields:
     seq: int
     issued_ms: int
 
+    def __post_init__(self) -> None:
+        fits = (
+            len(self.base_model) == len(self.schema) == SHA256.digest_size
+            and all(0 <= value < _U32 for value in (self.num_samples, self.attempt))
+            and all(0 <= value < _U64 for value in (self.seq, self.issued_ms))
+        )
+        if not fits:
+            raise EnvelopeError("envelope_field", "A header value does not fit its field.")
+
 
 @dataclass(frozen=True)
 class Header(HeaderFields):
@@ -86,13 +95,6 @@ def new_header(
     now_ms: int,
 ) -> HeaderFields:
     """Return the sender's statement for ``seal``; EnvelopeError ``envelope_field`` for a value that does not fit."""
-    fits = (
-        len(base_model) == len(schema) == SHA256.digest_size
-        and all(0 <= value < _U32 for value in (num_samples, attempt))
-        and all(0 <= value < _U64 for value in (seq, now_ms))
-    )
-    if not fits:
-        raise EnvelopeError("envelope_field", "A header value does not fit its field.")
     return HeaderFields(
         federation_id, agent_id, round_id, base_model, schema, num_samples, attempt, seq, issued_ms=now_ms
     )

@@ -86,7 +86,7 @@ def verify(domain: bytes, message: Buffer, signature: Buffer, public_key: Ed2551
 
 
 def enrol_proof_message(code: str, public_raw: bytes) -> bytes:
-    """Return what an agent signs under DOMAIN_ENROL: proof that it holds the key it enrols with the one-time ``code``."""
+    """Return what an agent signs under DOMAIN_ENROL, to prove that it holds the key that it enrols with ``code``."""
     return hashlib.sha256(code.encode("utf-8")).digest() + public_raw
 
 
