@@ -1,0 +1,1 @@
+"""People, hospitals, and who belongs where."""

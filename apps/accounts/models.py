@@ -1,0 +1,124 @@
+"""People, hospitals, memberships, and the one-time link that makes the first administrator."""
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser, Group, UserManager
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+
+class Role(models.TextChoices):
+    """What a person may do; `roles.py` has the table."""
+
+    ADMIN = "admin", "Administrator"
+    DOCTOR = "doctor", "Doctor"
+    USER = "user", "User"
+
+
+def flags(role: str) -> dict[str, bool]:
+    """Return Django's own two flags as they follow from the role."""
+    return {"is_staff": role == Role.ADMIN, "is_superuser": role == Role.ADMIN}
+
+
+class PersonManager(UserManager["User"]):
+    """Makes people whose flags agree with their role."""
+
+    use_in_migrations = False
+
+    def create_user(
+        self, username: str, email: str | None = None, password: str | None = None, **fields: Any
+    ) -> "User":
+        """Create a person; `role` defaults to the plain user."""
+        return super().create_user(username, email, password, **{**fields, **flags(fields.get("role", Role.USER))})
+
+    def create_superuser(
+        self, username: str, email: str | None = None, password: str | None = None, **fields: Any
+    ) -> "User":
+        """Create an administrator (`manage.py createsuperuser` calls this)."""
+        return super().create_superuser(username, email, password, **{**fields, "role": Role.ADMIN})
+
+
+class User(AbstractUser):
+    """A person who signs in. The role decides; Django's flags only mirror it, and the database holds them to it."""
+
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.USER)
+
+    objects = PersonManager()  # type: ignore[misc] # django-stubs types the base class' manager more narrowly
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role=Role.ADMIN, is_staff=True, is_superuser=True)
+                | (~models.Q(role=Role.ADMIN) & models.Q(is_staff=False, is_superuser=False)),
+                name="user_flags_follow_role",
+            ),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="user_role_known"),
+        ]
+
+    @property
+    def actor(self) -> str:
+        """Return the name under which the audit knows this person."""
+        return f"user:{self.pk}"
+
+
+class HospitalQuerySet(models.QuerySet["Hospital"]):
+    """Reads on hospitals."""
+
+    def of(self, user: User) -> "HospitalQuerySet":
+        """Return the hospitals that this person belongs to."""
+        return self.filter(memberships__user=user)
+
+
+class Hospital(models.Model):
+    """A hospital. Its people are in the group `members_group`; permissions on its objects are given to that group."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    slug = models.SlugField(max_length=60, unique=True)
+    members_group = models.OneToOneField(Group, on_delete=models.PROTECT, related_name="hospital", editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = HospitalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def visibility(self) -> str:
+        """Return the audit's word for "this hospital and administrators"."""
+        return f"hospital:{self.pk}"
+
+
+class Membership(models.Model):
+    """A person belongs to a hospital. The row only explains the group; the group carries the permissions."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    hospital = models.ForeignKey(Hospital, on_delete=models.PROTECT, related_name="memberships")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "hospital"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.hospital}"
+
+
+class FirstAdminLink(models.Model):
+    """A link that lets whoever holds it make the first administrator, once. Only the token's hash is kept."""
+
+    token_hash = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"first-administrator link, {'used' if self.used_at else 'unused'}"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the link can still be used."""
+        return self.used_at is None and self.expires_at > timezone.now()

@@ -1,0 +1,127 @@
+"""What can happen to people and hospitals. Pages, admin and commands call these; nothing else changes them."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from django.contrib.auth.models import Group
+from django.utils import timezone
+from django.utils.text import slugify
+from guardian.shortcuts import assign_perm
+
+from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, User, flags
+from apps.audit.api import record, transaction
+
+FIRST_ADMIN_MINUTES = 30
+MAX_NAME = 100
+
+
+class AccountError(Exception):
+    """A refusal with a stable `code` and a sentence for people."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def create_hospital(name: str, *, actor: str) -> Hospital:
+    """Create a hospital and its group. Raises AccountError(name_invalid | name_taken)."""
+    name = name.strip()
+    slug = slugify(name)[:60]
+    if not slug or len(name) > MAX_NAME:
+        raise AccountError("name_invalid", "A hospital's name needs letters or digits, and at most 100 characters.")
+    with transaction():
+        if Hospital.objects.filter(name=name).exists() or Hospital.objects.filter(slug=slug).exists():
+            raise AccountError("name_taken", f"There already is a hospital called {name}.")
+        hospital = Hospital(name=name, slug=slug)
+        hospital.members_group = Group.objects.create(name=f"hospital:{hospital.pk}:members")
+        hospital.save(force_insert=True)
+        assign_permissions(hospital)
+        record("hospital.create", actor=actor, obj=hospital, name=name)
+    return hospital
+
+
+def assign_permissions(hospital: Hospital) -> None:
+    """State who may see a hospital: its members. Safe to call again."""
+    assign_perm("accounts.view_hospital", hospital.members_group, hospital)
+
+
+def add_member(user: User, hospital: Hospital, *, actor: str) -> Membership:
+    """Make a person a member; nothing happens if they are one. Administrators are not members: they see all of it."""
+    with transaction():
+        membership, created = Membership.objects.get_or_create(user=user, hospital=hospital)
+        user.groups.add(hospital.members_group)
+        if created:
+            record("member.add", actor=actor, obj=user, objects=[hospital], visibility=hospital.visibility)
+    return membership
+
+
+def remove_member(user: User, hospital: Hospital, *, actor: str) -> None:
+    """End a person's membership; nothing happens if there is none."""
+    with transaction():
+        removed, _ = Membership.objects.filter(user=user, hospital=hospital).delete()
+        user.groups.remove(hospital.members_group)
+        if removed:
+            record("member.remove", actor=actor, obj=user, objects=[hospital], visibility=hospital.visibility)
+
+
+def create_person(username: str, password: str, *, role: Role, actor: str) -> User:
+    """Create a person with a role. Raises AccountError(username_taken)."""
+    with transaction():
+        if User.objects.filter(username=username).exists():
+            raise AccountError("username_taken", f"There already is somebody called {username}.")
+        user = User.objects.create_user(username, password=password, role=role)
+        record("person.create", actor=actor, obj=user, visibility="admin", role=str(role))
+    return user
+
+
+def change_role(user: User, role: Role, *, actor: str) -> None:
+    """Give a person another role. Raises AccountError(last_admin) for the only active administrator."""
+    with transaction():
+        before = user.role
+        others = User.objects.filter(role=Role.ADMIN, is_active=True).exclude(pk=user.pk)
+        if before == Role.ADMIN and role != Role.ADMIN and not others.exists():
+            raise AccountError("last_admin", "The only administrator must stay one.")
+        if User.objects.filter(pk=user.pk, role=before).update(role=role, **flags(role)) != 1:
+            raise AccountError("role_changed", "Somebody else changed this person's role just now.")
+        record("person.role", actor=actor, obj=user, visibility="admin", was=before, role=str(role))
+    user.refresh_from_db(fields=["role", "is_staff", "is_superuser"])
+
+
+def issue_first_admin_link() -> str | None:
+    """Return a one-time token for making the first administrator, or None if somebody has an account.
+
+    256 bits, valid for 30 minutes; only its SHA-256 is stored. Tokens issued before it stop working.
+    """
+    token = secrets.token_urlsafe(32)
+    with transaction():
+        if User.objects.exists():
+            return None
+        FirstAdminLink.objects.filter(used_at=None).delete()
+        FirstAdminLink.objects.create(
+            token_hash=_hash(token), expires_at=timezone.now() + timedelta(minutes=FIRST_ADMIN_MINUTES)
+        )
+        record("first_admin.link", actor="system:up", visibility="admin", minutes=FIRST_ADMIN_MINUTES)
+    return token
+
+
+def find_first_admin_link(token: str) -> FirstAdminLink | None:
+    """Return the open link of this token; None if it is wrong, late or used, or if there is somebody already."""
+    link = FirstAdminLink.objects.filter(token_hash=_hash(token)).first()
+    return link if link is not None and link.is_open and not User.objects.exists() else None
+
+
+def create_first_admin(token: str, *, username: str, password: str) -> User:
+    """Use the link: create the first administrator. Raises AccountError(link_invalid)."""
+    with transaction():
+        used = FirstAdminLink.objects.filter(token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now())
+        if used.update(used_at=timezone.now()) != 1 or User.objects.exists():
+            raise AccountError("link_invalid", "This link is no longer valid.")
+        user = User.objects.create_user(username, password=password, role=Role.ADMIN)
+        record("person.create", actor="system:first-admin", obj=user, visibility="admin", role=str(Role.ADMIN))
+    return user
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -1,0 +1,73 @@
+"""Signing in and out, and the first administrator's page."""
+
+from typing import Any
+
+from django.contrib.auth import login
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.forms import AuthenticationForm
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from apps.accounts import pipeline
+from apps.accounts.forms import FirstAdminForm
+from apps.accounts.models import User
+from apps.audit.api import deny, record, transaction
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the caller's address as the web server saw it."""
+    return str(request.META.get("REMOTE_ADDR") or "")
+
+
+class LoginView(auth_views.LoginView):
+    """The one login page, Django admin's included."""
+
+    template_name = "accounts/login.html"
+    redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Sign in, and record it."""
+        user = form.get_user()
+        with transaction():
+            response = super().form_valid(form)
+            record("login.ok", actor=user.actor, obj=user, visibility="admin", address=client_address(self.request))
+        return response
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """Count the refusal: the name typed is not recorded, it may be a password."""
+        deny("login.refused", code="login_invalid", actor="unknown", address=client_address(self.request))
+        return super().form_invalid(form)
+
+
+class LogoutView(auth_views.LogoutView):
+    """Signing out, by POST only."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Sign out, and record it."""
+        user = request.user
+        if not isinstance(user, User):
+            return super().post(request, *args, **kwargs)
+        with transaction():
+            record("login.end", actor=user.actor, obj=user, visibility="admin")
+            return super().post(request, *args, **kwargs)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def first_admin(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the first administrator with a link that `manage.py up` printed; 404 once it is used, late or not needed."""
+    if pipeline.find_first_admin_link(token) is None:
+        raise Http404
+    form = FirstAdminForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            user = pipeline.create_first_admin(
+                token, username=form.cleaned_data["username"], password=form.cleaned_data["password1"]
+            )
+        except pipeline.AccountError:
+            raise Http404 from None
+        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        return redirect("/")
+    return render(request, "accounts/first_admin.html", {"form": form})

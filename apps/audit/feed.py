@@ -1,0 +1,32 @@
+"""The audit as an event feed: entries in the order of their commits."""
+
+import json
+from typing import Any
+
+from apps.audit.models import AuditEntry
+
+MAX_EVENTS = 500
+
+
+def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return up to `limit` (at most 500) events with a higher number than `seq`, oldest first.
+
+    Args:
+        seq: the last number that the caller has seen; 0 for the start.
+        limit: how many at most.
+        visibilities: what the caller may see; None for everything.
+
+    Returns:
+        One dict for each: seq, ts_us, action, actor, object, objects, outcome, visibility, facts.
+
+    """
+    rows = AuditEntry.objects.visible_as(visibilities).filter(seq__gt=seq).order_by("seq")[: min(limit, MAX_EVENTS)]
+    return [as_event(entry) for entry in rows]
+
+
+def as_event(entry: AuditEntry) -> dict[str, Any]:
+    """Return the public form of one entry: its body without the chain's own fields."""
+    body: dict[str, Any] = json.loads(bytes(entry.body))
+    for internal in ("v", "prev"):
+        body.pop(internal)
+    return body

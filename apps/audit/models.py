@@ -1,0 +1,61 @@
+"""The entries of the audit and the one row that says where their chain ends."""
+
+from typing import Any, NoReturn
+
+from django.db import models
+
+GENESIS = "0" * 64
+
+
+class AuditHead(models.Model):
+    """The end of the chain: a single row. Whoever appends updates it first, so that appends stand in one line."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    seq = models.BigIntegerField(default=0)
+    entry_hash = models.CharField(max_length=64, default=GENESIS)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="audit_head_single")]
+
+    def __str__(self) -> str:
+        return f"audit head at {self.seq}"
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    """Reads on the audit."""
+
+    def visible_as(self, visibilities: list[str] | None) -> "AuditEntryQuerySet":
+        """Return the entries with one of these visibilities; None means all of them (an administrator)."""
+        return self.all() if visibilities is None else self.filter(visibility__in=visibilities)
+
+
+class AuditEntry(models.Model):
+    """One thing that happened.
+
+    `body` is the truth: canonical JSON, stored as it was hashed. entry_hash = SHA-256(0x00 || body); the body holds
+    `seq` and the previous entry's hash. The other columns are copies for searching, and `verify` compares them.
+    """
+
+    seq = models.BigIntegerField(primary_key=True)
+    body = models.BinaryField()
+    prev_hash = models.CharField(max_length=64, unique=True)
+    entry_hash = models.CharField(max_length=64, unique=True)
+    ts_us = models.BigIntegerField(db_index=True)
+    actor = models.CharField(max_length=100, db_index=True)
+    action = models.CharField(max_length=60, db_index=True)
+    object = models.CharField(max_length=120, blank=True, db_index=True)
+    outcome = models.CharField(max_length=20)
+    visibility = models.CharField(max_length=60, db_index=True)
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        ordering = ["seq"]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.action}"
+
+    def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse: what happened cannot be made not to have happened."""
+        raise TypeError("Audit entries cannot be deleted.")

@@ -1,0 +1,35 @@
+"""Celery: the application, and the one decorator for tasks. A task is a hint: it first claims its row."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
+
+app = Celery("hospintel")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+if not settings.REDIS_URL:
+    for _key in ("data_folder_in", "control_folder"):
+        Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS[_key]).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def hub_task(queue: Literal["default", "training"] = "default", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task: keyword arguments only, acknowledged when done, given back if its process dies.
+
+    The function must take keyword-only arguments (ids, nothing else), which is checked here, at import.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        code = function.__code__
+        if code.co_argcount or code.co_posonlyargcount:
+            raise TypeError(f"The task {function.__name__} must take keyword-only arguments.")
+        declare: Any = app.task  # celery-types has no signature for a call with **options
+        return declare(queue=queue, acks_late=True, reject_on_worker_lost=True, ignore_result=True, **options)(function)
+
+    return decorate

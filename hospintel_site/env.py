@@ -1,0 +1,143 @@
+"""Typed reading of the environment. A value that cannot be read stops the program with one sentence."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+_POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
+
+
+def text(name: str, default: str = "") -> str:
+    """Return the variable's value without surrounding blanks, or `default` where it is unset or empty."""
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """1/true/yes/on or 0/false/no/off. Raises ImproperlyConfigured on anything else."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    if value.strip().lower() in _TRUE:
+        return True
+    if value.strip().lower() in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
+
+
+def integer(name: str, default: int, *, low: int, high: int) -> int:
+    """Read a whole number within [low, high]. Raises ImproperlyConfigured otherwise."""
+    value = text(name)
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+    if not low <= number <= high:
+        raise ImproperlyConfigured(f"{name} must be between {low} and {high}, not {number}.")
+    return number
+
+
+def words(name: str, default: list[str]) -> list[str]:
+    """Read a comma-separated list, blanks dropped."""
+    found = [word.strip() for word in text(name).split(",") if word.strip()]
+    return found or default
+
+
+def path(name: str, default: Path | None = None) -> Path | None:
+    """Read an absolute path (`~` expanded), or `default`."""
+    value = text(name)
+    return Path(value).expanduser().absolute() if value else default
+
+
+def folder(where: Path) -> Path:
+    """`where`, created for this account alone if it is missing. Raises ImproperlyConfigured if that cannot be done."""
+    try:
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"The folder {where} cannot be used: {error.strerror}.") from error
+    return where
+
+
+def secret(name: str, default: str = "") -> str:
+    """Return `NAME`, or the content of the file that `NAME_FILE` names.
+
+    Raises ImproperlyConfigured if both are set or the file cannot be read.
+    """
+    value, file = text(name), text(f"{name}_FILE")
+    if value and file:
+        raise ImproperlyConfigured(f"Set {name} or {name}_FILE, not both.")
+    if not file:
+        return value or default
+    try:
+        content = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{name}_FILE names {file}, which cannot be read: {error}.") from error
+    if not content:
+        raise ImproperlyConfigured(f"{name}_FILE names {file}, which is empty.")
+    return content
+
+
+def kept_secret(where: Path) -> str:
+    """Return the secret kept in `where` (0600), made on first use. Any number of processes may ask at once."""
+    if not where.exists():
+        folder(where.parent)
+        draft = where.with_name(f".{where.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(64))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link appears whole or not at all and never replaces: the first process wins, the others read its secret.
+            where.hardlink_to(draft)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    try:
+        return where.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"The secret in {where} cannot be read: {error.strerror}.") from error
+
+
+def postgres(url: str) -> dict[str, Any]:
+    """Return Django's DATABASES entry for a postgresql:// URL; its query becomes connection options.
+
+    Raises ImproperlyConfigured for any other URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _POSTGRES_SCHEMES or not parts.path.strip("/"):
+        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    # A pool instead of persistent connections: under ASGI each request has its own thread, which would keep its own.
+    options["pool"] = {"min_size": 1, "max_size": 8, "timeout": 20}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": options,
+    }
+
+
+def sqlite(file: Path) -> dict[str, Any]:
+    """Return Django's DATABASES entry for the embedded database."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(file),
+        "OPTIONS": {
+            # DEFERRED (the default) fails with "database is locked" as soon as two processes read and then write.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
+        },
+    }

@@ -1,0 +1,229 @@
+"""All settings of the hub. It runs with no environment at all; `env.py` reads the knobs, `checks.py` judges them."""
+
+import atexit
+import ipaddress
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hospintel_site import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Under pytest nothing may touch the developer's own var/: each test process has a folder of its own.
+UNDER_TEST = "PYTEST_VERSION" in os.environ
+
+
+def _default_var() -> Path:
+    if not UNDER_TEST:
+        return BASE_DIR / "var"
+    made = Path(tempfile.mkdtemp(prefix="hospintel-test-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+# --- Where things are kept -------------------------------------------------------------------------------------------
+VAR: Path = env.folder(env.path("HOSPINTEL_VAR") or _default_var())
+KEYS: Path = env.folder(env.path("HOSPINTEL_KEYS") or VAR / "keys")
+STORAGE: Path = env.path("HOSPINTEL_STORAGE") or VAR
+MODEL_DIR: Path = STORAGE / "models"
+UPLOAD_DIR: Path = STORAGE / "uploads"
+QUEUE_DIR: Path = VAR / "queue"
+BASE_WEIGHTS: Path | None = env.path("HOSPINTEL_BASE_WEIGHTS")
+
+# --- Who may reach us ------------------------------------------------------------------------------------------------
+DEBUG = env.flag("HOSPINTEL_DEBUG", default=False)
+BIND = env.text("HOSPINTEL_BIND", "127.0.0.1")
+PORT = env.integer("HOSPINTEL_PORT", 8000, low=0, high=65535)
+TLS_CERT: Path | None = env.path("HOSPINTEL_TLS_CERT")
+TLS_KEY: Path | None = env.path("HOSPINTEL_TLS_KEY")
+BEHIND_PROXY = env.flag("HOSPINTEL_BEHIND_PROXY", default=False)
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+ALLOWED_HOSTS = env.words(
+    "HOSPINTEL_ALLOWED_HOSTS",
+    [*LOOPBACK_HOSTS, *([f"[{BIND}]" if ":" in BIND else BIND] if _is_address(BIND) else [])],
+)
+CSRF_TRUSTED_ORIGINS = env.words("HOSPINTEL_CSRF_ORIGINS", [])
+SECRET_KEY = env.secret("HOSPINTEL_SECRET_KEY") or env.kept_secret(KEYS / "secret_key")
+SECRET_KEY_FALLBACKS = env.words("HOSPINTEL_OLD_SECRET_KEYS", [])
+
+# --- Database and broker ---------------------------------------------------------------------------------------------
+DATABASE_URL = env.secret("DATABASE_URL")
+REDIS_URL = env.secret("REDIS_URL")
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.postgres(DATABASE_URL) if DATABASE_URL else env.sqlite(VAR / "hospintel.sqlite3")
+}
+if not DATABASE_URL:
+    # A file, not :memory:, so that tests may start threads and processes that see the same database.
+    DATABASES["default"]["TEST"] = {"NAME": str(VAR / "test.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    # Longer than any task runs: Redis hands a message out again after this time.
+    {"visibility_timeout": 6 * 3600}
+    if REDIS_URL
+    else {
+        "data_folder_in": str(QUEUE_DIR / "messages"),
+        "data_folder_out": str(QUEUE_DIR / "messages"),
+        "control_folder": str(QUEUE_DIR / "control"),
+        "store_processed": False,
+        "polling_interval": 0.05,
+    }
+)
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+
+# --- Applications ----------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "hospintel_site.apps.SiteConfig",
+    "apps.accounts",
+    "apps.audit",
+    "apps.federation",
+    "hospintel_site.apps.HubAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "guardian",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+# Each entry can run in async mode: one that cannot would hold a thread for as long as an agent's long poll waits.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "hospintel_site.static.StaticFilesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "hospintel_site.urls"
+ASGI_APPLICATION = "hospintel_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+# One live path in both modes: each web process reads the events from the database, so no layer spans processes.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# --- People ----------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
+ANONYMOUS_USER_NAME = None  # guardian's own row for strangers: nobody here gets permissions without signing in
+LOGIN_URL = "accounts:login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "accounts:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+if UNDER_TEST:
+    # The real hashers are slow on purpose; tests make hundreds of people.
+    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# --- API -------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    # A view that forgets to say who may call it is closed, not open.
+    "DEFAULT_PERMISSION_CLASSES": ["hospintel_site.drf.DenyAll"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "hospintel_site.drf.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Hospintel",
+    "DESCRIPTION": "Hospitals train one brain-MRI classifier together without any scan leaving its hospital.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Headers, cookies, limits ----------------------------------------------------------------------------------------
+SECURE = bool(TLS_CERT) or BEHIND_PROXY
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE else 0
+if BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+# Browsers accept the prefix only over TLS; with it no sister host can plant the cookie.
+SESSION_COOKIE_NAME = "__Host-session" if SECURE else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if SECURE else "csrf"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+# The web server refuses larger bodies before they are read (server.py); this is Django's limit for parsing in memory.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
+# --- Static files, language, time ------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # no collectstatic step between a checkout and a running hub
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# --- Logs ------------------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("HOSPINTEL_LOG_LEVEL", "WARNING")},
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env python
+"""Django's command line for the hub: `manage.py up` starts everything."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run one management command."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
+    from django.core.management import execute_from_command_line  # noqa: PLC0415 - after the settings are named
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
