@@ -67,10 +67,11 @@ def _weighted_mean(
         for contribution in contributions:
             _check(contribution, base, previous)
             weight = weight_of(contribution)
-            for name, array in contribution.delta.items():
-                _add_scaled(sums[name], array, weight, scratch)
+            _add_scaled(sums, contribution.delta, weight, scratch)
             total += weight
             previous = contribution.sender
+            # Else it would still be in memory while the next one is opened.
+            del contribution
         if previous is None:
             raise AggregationError("no_contributions", "There is nothing to aggregate.")
         return {name: _finish(name, array, sums[name], total) for name, array in base.items()}
@@ -90,13 +91,14 @@ def _check(contribution: Contribution, base: Arrays, previous: str | None) -> No
 
 
 def _add_scaled(
-    total: npt.NDArray[np.float64], delta: npt.NDArray[Any], weight: int, scratch: npt.NDArray[np.float64]
+    sums: dict[str, npt.NDArray[np.float64]], delta: Arrays, weight: int, scratch: npt.NDArray[np.float64]
 ) -> None:
-    flat = delta.reshape(-1)
-    for start in range(0, flat.size, _BLOCK):
-        block = flat[start : start + _BLOCK]
-        scaled = np.multiply(block, float(weight), out=scratch[: block.size], dtype=np.float64)
-        total[start : start + block.size] += scaled
+    for name, array in delta.items():
+        flat, total = array.reshape(-1), sums[name]
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            scaled = np.multiply(block, float(weight), out=scratch[: block.size], dtype=np.float64)
+            total[start : start + block.size] += scaled
 
 
 def _finish(name: str, base: npt.NDArray[Any], total: npt.NDArray[np.float64], weight: int) -> npt.NDArray[np.float32]:
