@@ -1,28 +1,15 @@
-"""What every API view shares: closed by default, and one shape for every error: {"code", "detail"}."""
+"""What every API view shares: one shape for every error: {"code", "detail"}."""
 
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions
-from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.views import exception_handler as rest_exception_handler
 
 from apps.audit.api import Conflict
 from hospintel_core.errors import CoreError
-
-
-class DenyAll(BasePermission):
-    """The default of every API view: each view names its own permission, or nobody gets in."""
-
-    message = "This call is not open to you."
-
-    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
-        """Refuse."""
-        return False
 
 
 def error(code: str, detail: str, status: int, **more: object) -> Response:

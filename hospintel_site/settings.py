@@ -160,7 +160,7 @@ if UNDER_TEST:
 # --- API -------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     # A view that forgets to say who may call it is closed, not open.
-    "DEFAULT_PERMISSION_CLASSES": ["hospintel_site.drf.DenyAll"],
+    "DEFAULT_PERMISSION_CLASSES": ["hospintel_site.permissions.DenyAll"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],

@@ -1,0 +1,36 @@
+"""What a demo is asked to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+NAMES = ("North Clinic", "Lakeside Hospital", "St. Anna", "Riverside Medical", "Hill Hospital", "East General")
+NAMES += ("Harbour Clinic", "West Park", "City Hospital", "Old Town Clinic", "Forest Hospital", "South Bay")
+MOST_HOSPITALS = len(NAMES)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of `make demo`; `folder` is removed and made anew at each start."""
+
+    root: Path
+    folder: Path
+    hospitals: int
+    rounds: int
+    epochs: int
+    data: Path | None
+    test: Path | None
+    alpha: str
+    seed: int
+    port: int
+    exit: bool
+    smoke: bool
+
+    @property
+    def architecture(self) -> str:
+        """Return the architecture that the federation trains."""
+        return "pixels-head16" if self.smoke else "vgg16-head256"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the hospitals' names."""
+        return NAMES[: self.hospitals]

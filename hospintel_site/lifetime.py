@@ -1,0 +1,36 @@
+"""A child of the supervisor ends when the supervisor does, however that ended."""
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+
+VARIABLE = "HOSPINTEL_SUPERVISOR"
+_HAS_DEATH_SIGNAL = platform.system() == "Linux"
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_supervisor() -> None:
+    """Arrange for SIGTERM when the process named in HOSPINTEL_SUPERVISOR ends. Does nothing in a process without it."""
+    supervisor = int(os.environ.get(VARIABLE) or 0)
+    # Grandchildren inherit the variable; their own parents look after them.
+    if not supervisor or os.getppid() != supervisor:
+        if supervisor and os.getppid() == 1:
+            sys.exit("The supervisor is gone.")
+        return
+    if _HAS_DEATH_SIGNAL:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != supervisor:  # it ended just before the call
+            sys.exit("The supervisor is gone.")
+        return
+    watch = threading.Thread(target=_watch, args=(supervisor,), daemon=True, name="supervisor-watch")
+    watch.start()
+
+
+def _watch(supervisor: int) -> None:
+    while os.getppid() == supervisor:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)

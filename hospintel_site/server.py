@@ -1,0 +1,269 @@
+"""The web server: Daphne with a limit on request bodies, back-pressure on downloads, and TLS.
+
+Daphne alone spools a body of any size to a temporary file before the application sees the request. Here a body over the
+cap of its path (limits.py) is refused by its Content-Length, or while it is received.
+
+Run as `python -m hospintel_site.server [--bind ADDRESS] [--port PORT]`; `manage.py up` does.
+"""
+
+# Daphne chooses Twisted's reactor, so it comes before everything that imports Twisted.
+from daphne.server import Server  # isort: skip
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import ssl
+import sys
+from io import BytesIO
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from cryptography import x509
+from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.ws_protocol import WebSocketFactory
+from OpenSSL import crypto
+from twisted.internet import defer, reactor
+from twisted.internet.error import CannotListenError
+from twisted.internet.ssl import CertificateOptions
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+
+from hospintel_site.lifetime import end_with_supervisor
+from hospintel_site.limits import cap_for
+
+logger = logging.getLogger(__name__)
+
+# How long we read on, and throw away, after a refusal: a connection closed with unread data is reset, and the caller
+# would see that instead of the 413.
+LINGER_SECONDS = 2.0
+IN_MEMORY = 256 * 1024
+
+
+class HubRequest(WebRequest):  # type: ignore[misc]
+    """A request whose body never grows over the cap of its path."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Twisted would parse forms into memory although Django does so again.
+        super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
+        self._cap = 0
+        self._received = 0
+        self._refused = False
+        self._lingering: Any = None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+
+    # --- Receiving: Twisted's callbacks ------------------------------------------------------------------------------
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """Take the headers' word for the body's length; None means chunked, measured while it arrives."""
+        uri: bytes = self.channel._path  # noqa: SLF001 - Request.path is set only after the body
+        credentials = self.requestHeaders.hasHeader(b"Authorization") or self.requestHeaders.hasHeader(b"Cookie")
+        self._cap = cap_for(uri.partition(b"?")[0].decode("ascii", "replace"), credentials=credentials)
+        if length is not None and length > self._cap:
+            self._refuse()
+        else:
+            small = length is not None and length <= IN_MEMORY
+            self.content = BytesIO() if small else SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - lives on
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Keep a piece of the body, unless the whole has become too long."""
+        if self._refused:
+            return
+        self._received += len(data)
+        if self._received > self._cap:
+            self._refuse()
+        else:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Hand the complete request on; a refused one has been answered."""
+        if not self._refused:
+            super().requestReceived(command, path, version)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """Let nobody wait for this connection any more."""
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        self._may_write.set()
+        super().connectionLost(reason)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        if self.content is not None:
+            self.content.close()
+        self.content = BytesIO()
+        # Else Twisted would send "100 Continue" after our answer.
+        self.requestHeaders.removeHeader(b"Expect")
+        body = json.dumps(
+            {"code": "body_too_large", "detail": f"The request body is larger than {self._cap} bytes."}
+        ).encode()
+        self.channel.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.channel.persistent = False
+        self.channel.setTimeout(None)
+        self.channel.dataReceived = lambda _data: None
+        with contextlib.suppress(AttributeError):  # TLS has no half-close
+            self.channel.transport.loseWriteConnection()
+        self._lingering = reactor.callLater(LINGER_SECONDS, self.channel.transport.abortConnection)
+
+    # --- Answering ---------------------------------------------------------------------------------------------------
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Write a part of the answer, and listen to the connection's back-pressure meanwhile."""
+        if self.finished or self.channel is None:
+            return
+        if message["type"] == "http.response.start":
+            self.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
+        elif not message.get("more_body", False):
+            self.unregisterProducer()
+        super().handle_reply(message)
+
+    async def drained(self) -> None:
+        """Wait until the connection takes more: else a slow reader's download would pile up in memory."""
+        await self._may_write.wait()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop writing: the connection's buffer is full."""
+        self._may_write.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Go on writing."""
+        self._may_write.set()
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Give up: the connection is gone."""
+        self._may_write.set()
+
+
+class HubFactory(HTTPFactory):  # type: ignore[misc]
+    """Builds connections that speak HTTP/1.1 and use HubRequest."""
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Build the protocol of one connection."""
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = HubRequest
+        return protocol
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
+        """Offer HTTP/1.1 alone: the caps are made for it."""
+        return [b"http/1.1"]
+
+    def log(self, request: Any) -> None:
+        """Write no access log: the audit has what matters."""
+
+
+class HubServer(Server):  # type: ignore[misc]
+    """Daphne's server with our connections, our TLS, and an exit code."""
+
+    def __init__(self, application: Any, *, bind: str, port: int, tls: CertificateOptions | None, proxy: bool) -> None:
+        super().__init__(
+            application,
+            endpoints=[bind],
+            request_buffer_size=64 * 1024,
+            proxy_forwarded_address_header="X-Real-IP" if proxy else None,
+            proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy else None,
+            server_name="hospintel",
+        )
+        self._bind, self._port, self._tls = bind, port, tls
+
+    def run(self) -> None:
+        """Serve until a signal. Raises CannotListenError if the address cannot be had."""
+        self.connections: dict[Any, dict[str, Any]] = {}
+        self.http_factory = HubFactory(self)
+        self.ws_factory = WebSocketFactory(self, server=self.server_name)
+        self.ws_factory.setProtocolOptions(
+            autoPingTimeout=self.ping_timeout,
+            allowNullOrigin=True,  # the application checks the origin
+            openHandshakeTimeout=self.websocket_handshake_timeout,
+            maxMessagePayloadSize=self.websocket_max_message_size,
+            maxFramePayloadSize=self.websocket_max_frame_size,
+        )
+        globalLogBeginner.beginLoggingTo([STDLibLogObserver("twisted")], redirectStandardIO=False, discardBuffer=True)
+        reactor.callLater(1, self.application_checker)
+        reactor.callLater(2, self.timeout_checker)
+        if self._tls is None:
+            reactor.listenTCP(self._port, self.http_factory, interface=self._bind, backlog=512)
+        else:
+            reactor.listenSSL(self._port, self.http_factory, self._tls, interface=self._bind, backlog=512)
+        asyncio.set_event_loop(reactor._asyncioEventloop)  # noqa: SLF001 - as Daphne does
+        reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
+        reactor.run()
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Pass a message of the application on, then wait until the connection can take the next."""
+        await super().handle_reply(protocol, message)
+        if isinstance(protocol, HubRequest):
+            await protocol.drained()
+
+    def kill_all_applications(self) -> Any:
+        """Cancel what still runs; Daphne's own version fails on connections between two requests."""
+        running = [
+            details["application_instance"]
+            for details in self.connections.values()
+            if details.get("application_instance")
+        ]
+        for instance in running:
+            instance.cancel()
+        ended = defer.Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
+        ended.addErrback(lambda _failure: None)
+        return ended
+
+
+def tls_options(cert: Path, key: Path) -> CertificateOptions:
+    """Return the TLS options of a server: at least TLS 1.2, with the intermediate certificates that `cert` also holds.
+
+    Raises OSError or ValueError if one of the files cannot be read as PEM.
+    """
+    chain = [crypto.X509.from_cryptography(found) for found in x509.load_pem_x509_certificates(cert.read_bytes())]
+    try:
+        private = crypto.load_privatekey(crypto.FILETYPE_PEM, key.read_bytes())
+        # Fails here, with a sentence, if the key belongs to another certificate.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except (crypto.Error, ssl.SSLError) as error:
+        raise ValueError(f"{key} is not the private key of {cert}.") from error
+    return CertificateOptions(
+        privateKey=private, certificate=chain[0], extraCertChain=chain[1:], acceptableProtocols=[b"http/1.1"]
+    )
+
+
+def main() -> None:
+    """Serve the hub until SIGINT or SIGTERM."""
+    end_with_supervisor()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
+    # Imported late: they load Django, which needs the settings named.
+    from django.conf import settings  # noqa: PLC0415
+    from django.urls import get_resolver  # noqa: PLC0415
+
+    from hospintel_site.asgi import application  # noqa: PLC0415
+
+    from apps.audit.denials import start_flusher  # isort: skip  # noqa: PLC0415 - needs the applications that asgi loads
+
+    parser = argparse.ArgumentParser(prog="python -m hospintel_site.server")
+    parser.add_argument("--bind", default=settings.BIND)
+    parser.add_argument("--port", type=int, default=settings.PORT)
+    options = parser.parse_args()
+    # Every page's code is loaded now: the first request is as quick as the others, and a broken page stops the start.
+    get_resolver().url_patterns  # noqa: B018
+    try:
+        tls = tls_options(settings.TLS_CERT, settings.TLS_KEY) if settings.TLS_CERT and settings.TLS_KEY else None
+        server = HubServer(
+            application,
+            bind="127.0.0.1" if options.bind == "localhost" else options.bind,
+            port=options.port,
+            tls=tls,
+            proxy=settings.BEHIND_PROXY,
+        )
+        finish = start_flusher(on_error=lambda error: logger.error("Refused calls could not be written: %s", error))
+        server.run()
+        finish()
+    except (OSError, ValueError, CannotListenError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
