@@ -28,7 +28,8 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 VGG16_DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
-PIXELS_DIGEST = hashlib.sha256(b"hospintel pixels v1: grey, divided by 255").hexdigest()
+PIXELS_DIGEST = hashlib.sha256(b"hospintel pixels v1: grey / 64 - 1").hexdigest()
+PIXELS_SCALE = 1 / 64
 # Name, inputs, outputs of the 3 x 3 convolutions (Simonyan and Zisserman 2015, table 1, column D) in Keras' order.
 VGG16_CONVOLUTIONS = (
     ("block1_conv1", 3, 64),
@@ -69,14 +70,14 @@ class Backbone(Protocol):
 
 
 class PixelsBackbone:
-    """The pixels themselves, 0 to 1: a base for tests and trials, without TensorFlow."""
+    """The pixels themselves, scaled so that tissue is about 0: a base for tests and trials, without TensorFlow."""
 
     name = "pixels"
     digest = PIXELS_DIGEST
 
     def features(self, images: Bytes) -> Floats:
         """Features (n, size * size * channels) float32."""
-        return images.reshape(len(images), -1).astype(np.float32) * np.float32(1 / 255)
+        return images.reshape(len(images), -1).astype(np.float32) * np.float32(PIXELS_SCALE) - np.float32(1)
 
 
 class VGG16Backbone:
