@@ -27,7 +27,8 @@ MAX_HEADER: Final = 64 * 1024
 MAX_RANK: Final = 4
 METADATA: Final = "__metadata__"
 _LENGTH = struct.Struct("<Q")
-_NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
+# Starts with a letter or digit, so no tensor can be called __metadata__.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 _DTYPES: Final = {"F32": np.dtype("<f4")}
 _TENSOR_KEYS: Final = frozenset({"dtype", "shape", "data_offsets"})
 
