@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hospintel_site.demo.options import MOST_HOSPITALS, Options
@@ -11,16 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SKEWS = ("inf", "0.5", "0.1")
 
 
-def _number(low: int, high: int) -> "type[int]":
-    class Bounded(int):
-        def __new__(cls, text: str) -> "Bounded":
-            value = super().__new__(cls, text)
-            if not low <= value <= high:
-                raise ValueError
-            return value
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {low} to {high}")
+        return value
 
-    Bounded.__name__ = f"number from {low} to {high}"
-    return Bounded
+    return convert
 
 
 def parse(arguments: list[str]) -> Options:

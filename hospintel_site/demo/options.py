@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("North Clinic", "Lakeside Hospital", "St. Anna", "Riverside Medical", "Hill Hospital", "East General")
-NAMES += ("Harbour Clinic", "West Park", "City Hospital", "Old Town Clinic", "Forest Hospital", "South Bay")
+NAMES: tuple[str, ...] = (
+    *("North Clinic", "Lakeside Hospital", "St. Anna", "Riverside Medical", "Hill Hospital", "East General"),
+    *("Harbour Clinic", "West Park", "City Hospital", "Old Town Clinic", "Forest Hospital", "South Bay"),
+)
 MOST_HOSPITALS = len(NAMES)
 
 

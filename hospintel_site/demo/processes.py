@@ -61,18 +61,17 @@ class Processes:
         Raises:
             DemoError: the agent's own words, where it could not.
         """
-        command = [*self._agent(number), "enrol", "--hub", self.address, "--code", code]
+        command = self._agent(number, "enrol", "--hub", self.address, "--code", code)
         done = subprocess.run(command, cwd=self.options.root, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise DemoError(f"The agent of hospital {number} could not enrol:\n{done.stdout}{done.stderr}")
 
     def start_agent(self, number: int, scans: Path) -> None:
         """Start a hospital's agent."""
-        self._start(f"hospital-{number}/agent", [*self._agent(number), "run", "--data", str(scans)])
+        self._start(f"hospital-{number}/agent", self._agent(number, "run", "--data", str(scans)))
 
-    def _agent(self, number: int) -> list[str]:
-        os.environ["HOSPINTEL_AGENT_HOME"] = str(self.home(number))
-        return [sys.executable, "-m", "client_agent"]
+    def _agent(self, number: int, command: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "client_agent", command, "--home", str(self.home(number)), *arguments]
 
     def home(self, number: int) -> Path:
         """Return the folder in which a hospital's agent keeps its key and journal."""

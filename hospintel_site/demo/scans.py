@@ -59,7 +59,9 @@ def split(labels: npt.NDArray[np.int64], hospitals: int, alpha: float, seed: int
         whole = [np.sort(np.concatenate(part)) for part in parts]
         if min(len(part) for part in whole) >= MIN_SCANS:
             return whole
-    raise TooFewScansError(f"{len(labels)} scans cannot be split so that each of {hospitals} hospitals has {MIN_SCANS}.")
+    raise TooFewScansError(
+        f"{len(labels)} scans cannot be split so that each of {hospitals} hospitals has {MIN_SCANS}."
+    )
 
 
 def _copy(scans: Sequence[Scan], folder: Path) -> None:

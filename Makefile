@@ -1,0 +1,68 @@
+# One command a need. Each makes .venv and installs the locked, hashed requirements by itself; nothing to do is quick.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# TensorFlow has wheels for Python 3.11 to 3.13 only; the first of these that is there is taken.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+
+HOSPITALS ?= 3
+ROUNDS ?= 5
+EPOCHS ?= 5
+DATA ?=
+TEST ?=
+ALPHA ?= inf
+SEED ?= 0
+PORT ?= 8000
+EXIT ?=
+SMOKE ?=
+
+.PHONY: help demo run test lint bench clean lock
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found (TensorFlow's range)"; echo "hint: install one, or say make PYTHON=/path/to/python"; exit 2; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.hub: requirements/hub.txt | $(VENV)/bin/python
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/hub.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@ $(VENV)/.hub
+
+demo: $(VENV)/.hub ## hospitals train one model together (HOSPITALS ROUNDS EPOCHS DATA TEST ALPHA SEED PORT EXIT=1 SMOKE=1)
+	@$(PY) -m hospintel_site.demo --hospitals $(HOSPITALS) --rounds $(ROUNDS) --epochs $(EPOCHS) --alpha $(ALPHA) --seed $(SEED) --port $(PORT) \
+		$(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(if $(EXIT),--exit) $(if $(SMOKE),--smoke)
+
+run: $(VENV)/.hub ## the hub: web, workers, tick; Ctrl-C ends it
+	@$(PY) manage.py up --port $(PORT)
+
+test: $(VENV)/.dev ## all tests
+	@$(PY) -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.dev ## format, lint, types, migrations, settings
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) manage.py makemigrations --check --dry-run
+	@$(PY) manage.py check --fail-level WARNING
+
+bench: $(VENV)/.dev ## medians of interleaved runs
+	@$(PY) -m benchmarks
+
+lock: $(VENV)/.dev ## resolve the requirements anew (needs uv)
+	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev"; do \
+		rm -f requirements/$${set%%:*}.txt; \
+		uv pip compile pyproject.toml $${set#*:} --generate-hashes --universal --python-version 3.11 --no-annotate --quiet \
+			--no-emit-index-url --custom-compile-command "make lock" --output-file requirements/$${set%%:*}.txt || exit 1; done
+
+clean: ## remove .venv, caches and what the demo made
+	@rm -rf $(VENV) var/demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

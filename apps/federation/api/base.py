@@ -1,0 +1,152 @@
+"""What the agents' calls share: who calls, and one shape for every refusal, which is audited here."""
+
+import logging
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.audit.api import deny
+from apps.federation.models import Agent, Federation
+from apps.federation.pipeline.enrol import secret_hash
+from apps.federation.pipeline.step import Refusal
+from apps.federation.states import AgentState
+
+logger = logging.getLogger(__name__)
+
+
+def find_agent(authorization: str) -> Agent:
+    """Return the agent whose token is in an Authorization header.
+
+    Raises:
+        Refusal: `token_missing`, `token_invalid` (401) or `agent_revoked` (403).
+    """
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Refusal("token_missing", "This call needs an agent's token.", 401)
+    agent = Agent.objects.select_related("hospital").filter(token_hash=secret_hash(token.strip())).first()
+    if agent is None:
+        raise Refusal("token_invalid", "This token is not known here.", 401)
+    if agent.state != AgentState.ACTIVE:
+        raise Refusal("agent_revoked", "This agent has been revoked by the hub's admin.", 403)
+    return agent
+
+
+def federation_of(agent: Agent, slug: str) -> Federation:
+    """Return a federation in which the agent's hospital takes part.
+
+    Raises:
+        Refusal: `federation_unknown` (404), whether it exists or not.
+    """
+    federation = Federation.objects.filter(pk=slug, participations__hospital=agent.hospital_id).first()
+    if federation is None:
+        raise Refusal("federation_unknown", "This agent takes part in no federation of that name.", 404)
+    return federation
+
+
+def audit_refusal(refusal: Refusal, request: HttpRequest | Request, agent: Agent | None, **facts: Any) -> None:
+    """Write the denial of a call, unless the pipeline has recorded it with the object it concerns."""
+    if refusal.extra.pop("recorded", False):
+        return
+    deny(
+        f"{request.method} {route_of(request)}"[:60],
+        code=refusal.code,
+        actor=agent.actor if agent else "unknown",
+        address=str(request.META.get("REMOTE_ADDR", "")),
+        visibility=agent.hospital.visibility if agent else "admin",
+        **facts,
+    )
+
+
+def route_of(request: HttpRequest | Request) -> str:
+    """Return the name of the called route: a label of a fixed set, not a path that a stranger chose."""
+    match = request.resolver_match
+    return (match.url_name or "?") if match else "?"
+
+
+def refusal_body(refusal: Refusal) -> dict[str, object]:
+    """Return the JSON that the caller gets."""
+    return {"code": refusal.public_code, "detail": refusal.detail, **refusal.extra}
+
+
+def refusal_json(refusal: Refusal) -> JsonResponse:
+    """Return the answer of an asynchronous view."""
+    return JsonResponse(refusal_body(refusal), status=refusal.status)
+
+
+class AgentAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <token>`; `request.auth` is the Agent. The token reads, the key writes."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, Agent] | None:
+        """Return the agent, or None where there is no Authorization header."""
+        header = request.headers.get("Authorization", "")
+        return (AnonymousUser(), find_agent(header)) if header else None
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
+        """Return what a 401 says is wanted."""
+        return "Bearer"
+
+
+class IsAgent(BasePermission):
+    """Open to enrolled agents that are not revoked."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
+        """Return whether an agent calls."""
+        if not isinstance(request.auth, Agent):
+            raise Refusal("token_missing", "This call needs an agent's token.", 401)
+        return True
+
+
+class HubView(APIView):
+    """A call whose refusals are audited and answered as {"code", "detail"}."""
+
+    authentication_classes: Any = []
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer a refusal; leave everything else to the project's handler."""
+        if isinstance(exc, Refusal):
+            audit_refusal(exc, self.request, self._agent_or_none())
+            return Response(refusal_body(exc), status=exc.status)
+        return super().handle_exception(exc)
+
+    def _agent_or_none(self) -> Agent | None:
+        try:
+            auth: object = self.request.auth
+        except Refusal:
+            # Asking who calls is what was refused.
+            return None
+        return auth if isinstance(auth, Agent) else None
+
+
+# Agents carry no cookies: there is nothing for a forged cross-site request to ride on.
+@method_decorator(csrf_exempt, name="dispatch")
+class AgentView(HubView):
+    """A call that only enrolled agents may make."""
+
+    authentication_classes = [AgentAuthentication]
+    permission_classes = [IsAgent]
+
+    @property
+    def agent(self) -> Agent:
+        """Return the calling agent."""
+        return cast("Agent", self.request.auth)
+
+
+def parse_uuid(text: str) -> UUID:
+    """Return a UUID from outside.
+
+    Raises:
+        Refusal: `bad_request` (400).
+    """
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Refusal("bad_request", "That is no UUID.", 400) from error

@@ -1,0 +1,29 @@
+"""`GET /api/v1/events?after=<seq>`: the audit as a feed, for pages without a socket."""
+
+from typing import cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.models import User
+from apps.audit.api import events_after
+from apps.federation.permissions import IsSignedIn
+from apps.federation.visibility import visibilities
+
+
+class EventsView(APIView):
+    """Audit and round events that this person may see, oldest first."""
+
+    authentication_classes = [SessionAuthentication]
+    permission_classes = [IsSignedIn]
+
+    @extend_schema(parameters=[OpenApiParameter("after", int)], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        """Answer with the events after a number."""
+        text = request.query_params.get("after", "0")
+        after = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - fits 64 bits
+        return Response({"events": events_after(after, visibilities=visibilities(cast("User", request.user)))})

@@ -1,0 +1,99 @@
+"""`GET /api/v1/models/<digest>` (the head, for agents) and `GET /model` (the whole Keras model)."""
+
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET
+
+from apps.accounts.models import Role, User
+from apps.federation.api.base import audit_refusal, find_agent, refusal_json
+from apps.federation.api.files import serve
+from apps.federation.models import Agent, Federation, ModelVersion
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.tasks import enqueue
+
+RETRY_AFTER = "2"
+
+
+def _head(request: HttpRequest, digest: str) -> Path:
+    agent: Agent | None = None
+    try:
+        agent = find_agent(request.headers.get("Authorization", ""))
+        known = ModelVersion.objects.filter(digest=digest, federation__participations__hospital=agent.hospital_id)
+        if not known.exists() or not storage.head_path(digest).exists():
+            raise Refusal("model_unknown", "There is no such model.", 404)
+    except Refusal as refusal:
+        audit_refusal(refusal, request, agent)
+        raise
+    finally:
+        close_old_connections()
+    return storage.head_path(digest)
+
+
+@csrf_exempt
+@require_GET
+async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
+    """Serve a head as safetensors, resumable; its address is its digest, so it never changes."""
+    try:
+        path = await sync_to_async(_head)(request, digest)
+    except Refusal as refusal:
+        return refusal_json(refusal)
+    return serve(
+        request,
+        path,
+        digest=digest,
+        content_type="application/octet-stream",
+        filename=f"{digest[:12]}.safetensors",
+        immutable=True,
+    )
+
+
+def _may_download(request: HttpRequest) -> None:
+    """Agents by token; doctors and admins by session."""
+    if request.headers.get("Authorization"):
+        find_agent(request.headers["Authorization"])
+        return
+    user = request.user
+    if not isinstance(user, User):
+        raise Refusal("login_required", "Sign in, or send an agent's token.", 401)
+    if user.role not in {Role.ADMIN, Role.DOCTOR}:
+        raise Refusal("permission_denied", "The model is for agents, doctors and admins.", 403)
+
+
+def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
+    try:
+        _may_download(request)
+        federation = Federation.objects.select_related("current").filter(pk=slug).first()
+        if federation is None or federation.current is None:
+            raise Refusal("model_unknown", "There is no model yet.", 404)
+        path = storage.model_path(federation.current.digest)
+        if not path.exists():
+            enqueue([Next("write_model", federation.current.pk)])
+            return None
+    except Refusal as refusal:
+        audit_refusal(refusal, request, None)
+        raise
+    finally:
+        close_old_connections()
+    return path, federation.current.digest
+
+
+@csrf_exempt
+@require_GET
+async def global_model(request: HttpRequest, slug: str = DEFAULT_SLUG) -> HttpResponseBase:
+    """Serve the current version as a whole Keras model; 503 and Retry-After until the worker has written it."""
+    try:
+        found = await sync_to_async(_model)(request, slug)
+    except Refusal as refusal:
+        return refusal_json(refusal)
+    if found is None:
+        body = {"code": "model_not_written", "detail": "The worker is writing the model. Ask again in a moment."}
+        return JsonResponse(body, status=503, headers={"Retry-After": RETRY_AFTER})
+    path, digest = found
+    return serve(request, path, digest=digest, content_type="application/octet-stream", filename="global_model.h5")

@@ -1,0 +1,41 @@
+"""`GET /status`, `GET /public_key`."""
+
+from django.http import Http404, HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.federation.models import Federation, HubKey
+from apps.federation.pipeline import keys
+from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.queries import status
+
+
+class StatusView(APIView):
+    """Where the federation stands."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, slug: str = DEFAULT_SLUG) -> Response:  # noqa: ARG002 - DRF's signature
+        """Answer with round, updates, agents online, state, deadline and version."""
+        federation = Federation.objects.select_related("current").filter(pk=slug).first()
+        if federation is None:
+            raise Http404
+        return Response(status(federation))
+
+
+class PublicKeyView(APIView):
+    """The RSA key to which updates are sealed."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses={(200, "application/x-pem-file"): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 - DRF's signature
+        """Answer with the PEM."""
+        return HttpResponse(keys.active_key(HubKey.Kind.RSA).public_pem, content_type="application/x-pem-file")

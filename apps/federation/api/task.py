@@ -1,0 +1,104 @@
+"""`GET /api/v1/federations/<slug>/task?wait=25`: the long poll, and the heartbeat."""
+
+import asyncio
+import base64
+import time
+from datetime import timedelta
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET
+
+from apps.federation.api.base import audit_refusal, federation_of, find_agent, refusal_json
+from apps.federation.live import tailer
+from apps.federation.models import Agent, Round, Run
+from apps.federation.pipeline.evaluate import pending_evaluation
+from apps.federation.pipeline.receive import attempts_left
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
+from apps.federation.tasks import enqueue
+
+MAX_WAIT = 60.0
+HEARTBEAT_SECONDS = 5
+RETRY_AFTER = "1"
+Wire = dict[str, str]
+
+
+def _wire(body: bytes, signature: bytes, kid: str) -> Wire:
+    return {"manifest": body.decode(), "signature": base64.b64encode(signature).decode(), "kid": kid}
+
+
+def heartbeat(agent: Agent, version: str) -> None:
+    """Note that the agent is there, at most every few seconds."""
+    now = timezone.now()
+    if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
+        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=version[:40] or agent.version)
+
+
+def find_task(agent: Agent, slug: str) -> Wire | None:
+    """Return the signed manifest of what this agent should do now, or None."""
+    evaluation = pending_evaluation(agent, slug)
+    if evaluation is not None and evaluation.evaluation_manifest is not None:
+        body, signature = evaluation.evaluation_manifest, evaluation.evaluation_signature or b""
+        return _wire(bytes(body), bytes(signature), evaluation.manifest_kid)
+    round_ = Round.objects.of(slug).filter(state=RoundState.COLLECTING).first()
+    if round_ is None or round_.updates.filter(agent=agent).live().exists() or not attempts_left(agent, round_):
+        return None
+    return _wire(bytes(round_.manifest), bytes(round_.manifest_signature), round_.manifest_kid)
+
+
+def _begin(request: HttpRequest, slug: str) -> Agent:
+    """Authenticate, note the heartbeat, and nudge a run that waits for agents."""
+    agent: Agent | None = None
+    try:
+        agent = find_agent(request.headers.get("Authorization", ""))
+        federation_of(agent, slug)
+    except Refusal as refusal:
+        audit_refusal(refusal, request, agent)
+        raise
+    heartbeat(agent, request.headers.get("X-Hospintel-Version", ""))
+    waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING).exclude(all_rounds__state__in=ROUND_ACTIVE)
+    enqueue(Next("open", pk) for pk in waiting.values_list("pk", flat=True))
+    return agent
+
+
+def _look(agent: Agent, slug: str) -> Wire | None:
+    try:
+        return find_task(agent, slug)
+    finally:
+        # A poll waits for up to a minute: it holds no database connection meanwhile.
+        close_old_connections()
+
+
+def _wait_of(request: HttpRequest) -> float:
+    try:
+        return min(max(float(request.GET.get("wait", "0")), 0.0), MAX_WAIT)
+    except ValueError:
+        return 0.0
+
+
+@csrf_exempt
+@require_GET
+async def task(request: HttpRequest, slug: str) -> HttpResponse:
+    """Answer with a signed manifest at once, or as soon as there is one, or 204 when the wait is over."""
+    try:
+        agent = await sync_to_async(_begin)(request, slug)
+    except Refusal as refusal:
+        return refusal_json(refusal)
+    until = time.monotonic() + _wait_of(request)
+    while True:
+        # Taken before looking: what happens between the look and the wait is not missed.
+        changed = tailer.start()
+        found = await sync_to_async(_look)(agent, slug)
+        if found is not None:
+            return JsonResponse(found)
+        left = until - time.monotonic()
+        if left <= 0:
+            return HttpResponse(status=204, headers={"Retry-After": RETRY_AFTER})
+        try:
+            await asyncio.wait_for(changed.wait(), left)
+        except TimeoutError:
+            continue

@@ -1,0 +1,201 @@
+"""`PUT, GET /api/v1/rounds/<id>/update` (in parts) and `POST /update` (one multipart body)."""
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.parsers import BaseParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.federation.api.base import AgentView
+from apps.federation.models import Agent, Round, Update
+from apps.federation.pipeline import receive, storage
+from apps.federation.pipeline.open_round import max_body
+from apps.federation.pipeline.step import Refusal
+from apps.federation.tasks import enqueue
+from hospintel_core.envelope import MAX_SIZE
+
+logger = logging.getLogger(__name__)
+PART_BYTES = 4 * 1024 * 1024
+PARTS_KEPT = 4
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+REFUSED_TEXT = "The update was refused."
+
+
+class OctetParser(BaseParser):
+    """Leaves the body alone: the view reads it from the stream."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        """Return nothing."""
+        return {}
+
+
+def _whole_number(text: str | None, name: str) -> int:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 12:  # noqa: PLR2004 - 12 digits are enough
+        raise Refusal("bad_request", f"{name} must be a whole number.", 400)
+    return int(text)
+
+
+def _digest_of(text: str | None) -> str:
+    if text is None or not _DIGEST.fullmatch(text):
+        raise Refusal("bad_request", "Upload-Digest must be the SHA-256 of the sealed update in hex.", 400)
+    return text
+
+
+def _state_of(update: Update) -> dict[str, object]:
+    """Return what the agent is told about its own update: the audit's code, one text for all crypto refusals."""
+    crypto = update.code.startswith("envelope_")
+    code = "update_refused" if crypto else update.code
+    detail = receive.HEADER_TEXTS.get(update.code, REFUSED_TEXT if update.code else "")
+    return {"state": update.state, "code": code, "detail": detail}
+
+
+class UpdatePartView(AgentView):
+    """An agent's own update to a round, uploaded in parts of at most 4 MiB."""
+
+    parser_classes = [OctetParser]
+
+    @extend_schema(
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        parameters=[
+            OpenApiParameter("offset", int, required=True),
+            OpenApiParameter("Upload-Length", int, OpenApiParameter.HEADER, required=True),
+            OpenApiParameter("Upload-Digest", str, OpenApiParameter.HEADER, required=True),
+        ],
+        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+    )
+    def put(self, request: Request, round_id: UUID) -> Response:
+        """Take one part; the last one completes the upload and answers 202."""
+        round_ = receive.round_for(self.agent, round_id)
+        digest = _digest_of(request.headers.get("Upload-Digest"))
+        length = _whole_number(request.headers.get("Upload-Length"), "Upload-Length")
+        offset = _whole_number(request.query_params.get("offset"), "offset")
+        known = receive.existing(self.agent, round_.pk, digest)
+        if known is not None:
+            return Response({**_state_of(known), "received": known.size}, status=202)
+        receive.check_open(self.agent, round_)
+        if not 0 < length <= max_body(round_.run.federation):
+            raise Refusal("body_too_large", "An update to this round cannot be that large.", 413)
+        received = _append(self.agent, round_, digest, offset=offset, length=length, request=request)
+        if received < length:
+            return Response({"received": received})
+        update = _complete(self.agent, round_.pk, digest)
+        return Response({**_state_of(update), "received": length}, status=202)
+
+    @extend_schema(parameters=[OpenApiParameter("digest", str)], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, round_id: UUID) -> Response:
+        """Tell what became of the agent's update, and how much of an unfinished upload is here."""
+        round_ = receive.round_for(self.agent, round_id)
+        digest = request.query_params.get("digest")
+        own = Update.objects.filter(round=round_, agent=self.agent)
+        update = (own.filter(digest=digest) if digest else own).order_by("-received_at").first()
+        received = update.size if update else 0
+        if update is None and digest:
+            part = storage.part_path(round_.pk, self.agent.pk, _digest_of(digest))
+            received = part.stat().st_size if part.exists() else 0
+        state = _state_of(update) if update else {"state": None, "code": "", "detail": ""}
+        left = receive.attempts_left(self.agent, round_)
+        return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
+
+
+def _append(agent: Agent, round_: Round, digest: str, *, offset: int, length: int, request: Request) -> int:
+    """Write one part at its offset. Returns how many bytes are here now."""
+    path = storage.part_path(round_.pk, agent.pk, digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make_room(path, round_, agent)
+    body = request.read(PART_BYTES + 1)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            here = os.fstat(handle).st_size
+            if offset != here:
+                raise Refusal("offset_mismatch", f"{here} bytes are here; go on from there.", 409, received=here)
+            if len(body) > PART_BYTES or offset + len(body) > length:
+                raise Refusal("body_too_large", "A part has at most 4 MiB and stays within Upload-Length.", 413)
+            os.pwrite(handle, body, offset)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise _disk_refusal(error) from error
+    return offset + len(body)
+
+
+def _disk_refusal(error: OSError) -> Refusal:
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        raise error
+    logger.error("The disk of the upload folder is full")
+    return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
+
+
+def _make_room(path: Path, round_: Round, agent: Agent) -> None:
+    """Keep at most a few unfinished uploads an agent and round, so that a stolen token cannot fill the disk."""
+    parts = sorted(
+        path.parent.glob(f"{round_.pk}-{agent.pk}-*.part"), key=lambda other: other.stat().st_mtime, reverse=True
+    )
+    for old in parts[PARTS_KEPT - 1 :]:
+        old.unlink(missing_ok=True)
+
+
+def _complete(agent: Agent, round_id: UUID, digest: str) -> Update:
+    """Hand a finished upload to the pipeline. Of two requests that finish it at once, one finds it gone."""
+    part = storage.part_path(round_id, agent.pk, digest)
+    finished = part.with_suffix(f".{uuid.uuid4().hex}.whole")
+    try:
+        part.rename(finished)
+    except FileNotFoundError as error:
+        raise Refusal("upload_busy", "Another request is completing this upload.", 409) from error
+    with finished.open("rb") as handle:
+        actual = hashlib.file_digest(handle, "sha256").hexdigest()
+    if actual != digest:
+        finished.unlink()
+        raise Refusal("digest_mismatch", "The bytes that arrived are not those that were announced.", 422)
+    update, following = receive.receive(agent, finished, digest, round_id=round_id)
+    enqueue(following)
+    return update
+
+
+class UpdateView(AgentView):
+    """A whole sealed update in one multipart body."""
+
+    parser_classes = [MultiPartParser]
+
+    @extend_schema(
+        request={
+            "multipart/form-data": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+        },
+        responses=OpenApiTypes.OBJECT,
+    )
+    def post(self, request: Request) -> Response:
+        """Take the file and answer what the parts' last answer would be."""
+        file = request.FILES.get("file")
+        if not isinstance(file, UploadedFile):
+            raise Refusal("bad_request", "Send the sealed update as the multipart field `file`.", 400)
+        if (file.size or 0) > MAX_SIZE:
+            raise Refusal("body_too_large", "No update is that large.", 413)
+        whole = storage.part_path(uuid.uuid4(), self.agent.pk, "multipart").with_suffix(".whole")
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        hasher = hashlib.sha256()
+        try:
+            with whole.open("wb") as handle:
+                for chunk in file.chunks():
+                    hasher.update(chunk)
+                    handle.write(chunk)
+        except OSError as error:
+            whole.unlink(missing_ok=True)
+            raise _disk_refusal(error) from error
+        _, following = receive.receive(self.agent, whole, hasher.hexdigest())
+        enqueue(following)
+        return Response({"status": "accepted", "message": "Update received. It is inspected before it counts."})

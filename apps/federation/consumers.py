@@ -1,0 +1,40 @@
+"""The socket of the dashboard: it sends what this person may see, and writes nothing."""
+
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from apps.accounts.models import User
+from apps.federation.live import group_of, tailer
+from apps.federation.visibility import visibilities
+
+SIGN_IN_FIRST = 4401
+
+
+class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels ships no types
+    """Live events, in the groups of the person's visibilities."""
+
+    groups: list[str] = []
+
+    async def connect(self) -> None:
+        """Refuse strangers; join the groups of what this person may see."""
+        user = self.scope.get("user")
+        if not isinstance(user, User) or not user.is_active:
+            await self.close(SIGN_IN_FIRST)
+            return
+        allowed = await database_sync_to_async(visibilities)(user)
+        self.joined = [group_of("admin")] if allowed is None else [group_of(name) for name in allowed]
+        for group in self.joined:
+            await self.channel_layer.group_add(group, self.channel_name)
+        await self.accept()
+        tailer.start()
+
+    async def disconnect(self, code: int) -> None:  # noqa: ARG002 - channels' signature
+        """Leave the groups."""
+        for group in getattr(self, "joined", []):
+            await self.channel_layer.group_discard(group, self.channel_name)
+
+    async def events(self, message: dict[str, Any]) -> None:
+        """Pass a batch on."""
+        await self.send_json({"events": message["events"]})

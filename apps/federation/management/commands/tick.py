@@ -1,0 +1,47 @@
+"""`manage.py tick`: a loop that does what time does. Any number may run."""
+
+import logging
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections
+
+from apps.federation.pipeline import tick
+from apps.federation.tasks import enqueue
+
+logger = logging.getLogger(__name__)
+HOUSEKEEPING_EVERY = 60
+
+
+class Command(BaseCommand):
+    """Close rounds at their deadlines, re-queue stuck rows, expire what is over."""
+
+    help = "Close rounds at deadlines, re-queue stuck rows, expire codes; loops until it is stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
+        parser.add_argument("--once", action="store_true", help="look once and end")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+        stop = threading.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: stop.set())
+        looks = 0
+        while not stop.is_set():
+            self._look(housekeeping=looks % HOUSEKEEPING_EVERY == 0)
+            looks += 1
+            if options["once"] or stop.wait(options["interval"]):
+                return
+
+    def _look(self, *, housekeeping: bool) -> None:
+        try:
+            enqueue(tick.due())
+            if housekeeping:
+                tick.housekeeping()
+        except DatabaseError:
+            logger.exception("The database does not answer; looking again")
+        finally:
+            close_old_connections()

@@ -1,0 +1,40 @@
+"""The public half and the state of the hub's long-lived keys; the private half is a file under HOSPINTEL_KEYS."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from apps.federation.states import KEY_TRANSITIONS, KeyState, Transitions
+
+
+class HubKey(models.Model):
+    """An identity (Ed25519) or an RSA-3072 key of the hub, by its key id in hex."""
+
+    class Kind(models.TextChoices):
+        """What the key does: the identity signs manifests, RSA unwraps updates."""
+
+        IDENTITY = "IDENTITY"
+        RSA = "RSA"
+
+    TRANSITIONS: ClassVar[Transitions] = KEY_TRANSITIONS
+
+    kid = models.CharField(max_length=16, primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    state = models.CharField(max_length=12, choices=KeyState.choices, default=KeyState.PENDING)
+    public_pem = models.TextField()
+    # A new identity is signed by the old one, so that an agent that pinned the old one can follow.
+    signed_by = models.CharField(max_length=16, blank=True)
+    signature = models.BinaryField(max_length=64, default=bytes)
+    created_at = models.DateTimeField(db_default=Now())
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind"], condition=models.Q(state=KeyState.ACTIVE), name="hubkey_one_active"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.kid} ({self.state})"

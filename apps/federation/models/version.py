@@ -1,0 +1,78 @@
+"""Versions of the joint model, and what the agents measured on them."""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from apps.federation.states import VERSION_TRANSITIONS, Transitions, VersionState
+from hospintel_core.report import Report
+
+
+class ModelVersion(models.Model):
+    """A head, addressed by the SHA-256 of its safetensors file.
+
+    CANDIDATE -> PUBLISHED | HELD, HELD -> PUBLISHED | REJECTED. `number` is given at publication.
+    `parent` is lineage: many versions may come of one.
+    """
+
+    class Source(models.TextChoices):
+        """Where a version comes from."""
+
+        SEED = "SEED"
+        ROUND = "ROUND"
+        ROLLBACK = "ROLLBACK"
+
+    TRANSITIONS: ClassVar[Transitions] = VERSION_TRANSITIONS
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    federation = models.ForeignKey("federation.Federation", on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField(null=True)
+    digest = models.CharField(max_length=64, db_index=True)
+    state = models.CharField(max_length=10, choices=VersionState.choices, default=VersionState.CANDIDATE)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="children")
+    round = models.OneToOneField("federation.Round", null=True, on_delete=models.PROTECT, related_name="version")
+    verdict = models.CharField(max_length=200, blank=True)
+    # Set when the next round's reports say that this version is worse than its parent.
+    alarm = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["federation", "number"], name="version_number_once")]
+
+    def __str__(self) -> str:
+        return f"version {self.number}" if self.number else f"{self.state.lower()} {self.digest[:12]}"
+
+
+class Evaluation(models.Model):
+    """What one agent measured with one version on its own validation part: integers only."""
+
+    class Kind(models.TextChoices):
+        """Whether the report rode in an update or answers an `evaluate` task."""
+
+        TRAIN = "TRAIN"
+        EVALUATE = "EVALUATE"
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
+    agent = models.ForeignKey("federation.Agent", on_delete=models.PROTECT, related_name="evaluations")
+    round = models.ForeignKey("federation.Round", on_delete=models.PROTECT, related_name="evaluations")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    confusion = models.JSONField()
+    n = models.PositiveIntegerField()
+    correct = models.PositiveIntegerField()
+    loss_micro = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["round", "agent", "kind"], name="evaluation_once")]
+
+    def __str__(self) -> str:
+        return f"{self.correct} of {self.n} right"
+
+    @property
+    def report(self) -> Report:
+        """Return the integers as the core's `Report`."""
+        return Report(tuple(tuple(row) for row in self.confusion), self.loss_micro)

@@ -1,0 +1,128 @@
+"""Close a round when it is due, and make one candidate version of its accepted updates."""
+
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import F
+from django.utils import timezone
+
+from apps.audit.api import Conflict, advance, record, transaction
+from apps.federation.models import ModelVersion, Round, Update
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.finish import fail_round
+from apps.federation.pipeline.inspect import open_update
+from apps.federation.pipeline.step import Next
+from apps.federation.states import RoundState, UpdateState
+from hospintel_core import aggregate as rules
+from hospintel_core import architectures, weights
+from hospintel_core.errors import CoreError
+
+logger = logging.getLogger(__name__)
+WORKER = "system:worker"
+MAX_TRIES = 3
+
+
+def close(round_id: UUID) -> list[Next]:
+    """Close a collecting round where it is due; safe to call at any time.
+
+    It is due when all expected agents are in, `grace` seconds after the quorum was, or at the deadline (counted
+    from the first accepted update), which without a quorum fails the round.
+    """
+    round_ = Round.objects.select_related("run__federation").get(pk=round_id)
+    if round_.state != RoundState.COLLECTING or round_.first_accepted_at is None:
+        return []
+    accepted = {str(pk) for pk in round_.updates.filter(state=UpdateState.ACCEPTED).values_list("agent", flat=True)}
+    # An update that is being inspected was sent in time: it is decided before the round closes.
+    if round_.updates.filter(state=UpdateState.RECEIVED).exists():
+        return []
+    federation, now = round_.run.federation, timezone.now()
+    quorum = len(accepted) >= federation.min_updates
+    if quorum and round_.quorum_at is None:
+        Round.objects.filter(pk=round_id, quorum_at__isnull=True).update(quorum_at=now)
+        round_.quorum_at = now
+    overdue = now >= round_.first_accepted_at + timedelta(seconds=federation.deadline)
+    complete = quorum and accepted >= set(round_.expected)
+    patient = round_.quorum_at is not None and now >= round_.quorum_at + timedelta(seconds=federation.grace)
+    if overdue and not quorum:
+        return fail_round(round_, "quorum", actor=WORKER)
+    if not (complete or (quorum and (patient or overdue))):
+        return []
+    missing = sorted(set(round_.expected) - accepted)
+    try:
+        with transaction():
+            advance(
+                round_,
+                RoundState.AGGREGATING,
+                actor=WORKER,
+                changes={"closed_at": now},
+                accepted=len(accepted),
+                missing=len(missing),
+            )
+    except Conflict:
+        return []
+    return [Next("aggregate", round_id)]
+
+
+def _contributions(updates: list[Update]) -> Iterator[rules.Contribution]:
+    for update in updates:
+        opened = open_update(update)
+        yield rules.Contribution(sender=str(update.agent_id), num_samples=update.num_samples, delta=opened.delta)
+
+
+def aggregate(round_id: UUID) -> list[Next]:
+    """Stream the accepted updates of a closed round into one candidate; nothing happens where that was done.
+
+    The order is that of the agents' ids and the accumulators are float64, so that a re-run gives the same bytes.
+    """
+    counted = Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") + 1)
+    if not counted:
+        return []
+    round_ = Round.objects.select_related("run__federation", "base").get(pk=round_id)
+    if round_.tries > MAX_TRIES:
+        return fail_round(round_, "stuck", actor=WORKER)
+    federation = round_.run.federation
+    schema = architectures.get(federation.architecture).head_schema
+    updates = list(round_.updates.filter(state=UpdateState.ACCEPTED).select_related("round__run__federation", "agent"))
+    updates.sort(key=lambda update: str(update.agent_id))
+    try:
+        base = storage.read_head(round_.base.digest, schema)
+        head = rules.get_rule(federation.rule)(base, _contributions(updates))
+        digest = storage.store_head(weights.dumps(head))
+    except (CoreError, FileNotFoundError) as error:
+        code = getattr(error, "code", "ciphertext_missing")
+        logger.exception("round %s cannot be aggregated: %s", round_id, code)
+        return fail_round(round_, code, actor=WORKER)
+    return _commit(round_, updates, digest)
+
+
+def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
+    federation = round_.run.federation
+    try:
+        with transaction():
+            candidate = ModelVersion.objects.create(
+                federation=federation,
+                digest=digest,
+                source=ModelVersion.Source.ROUND,
+                parent=round_.base,
+                round=round_,
+            )
+            record("version.candidate", actor=WORKER, obj=candidate, objects=[round_], digest=digest)
+            for update in updates:
+                advance(update, UpdateState.CONSUMED, actor=WORKER, objects=[round_], samples=update.num_samples)
+            advance(
+                round_,
+                RoundState.EVALUATING,
+                actor=WORKER,
+                changes={"aggregated_at": timezone.now()},
+                rule=federation.rule,
+                updates=len(updates),
+                samples=sum(update.num_samples for update in updates),
+                digest=digest,
+            )
+    except (Conflict, IntegrityError):
+        logger.info("round %s was aggregated by another worker", round_.pk)
+        return []
+    return [Next("gate", round_.pk)]

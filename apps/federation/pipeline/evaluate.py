@@ -1,0 +1,229 @@
+"""The gate: agents evaluate a candidate where the federation wants it; a candidate that is worse is held.
+
+A run ends with one evaluation of its last version, so that the accuracy curve has its last point.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from apps.audit.api import Conflict, advance, record, transaction
+from apps.federation.models import Agent, Evaluation, ModelVersion, Round, Run
+from apps.federation.pipeline.inspect import store_report
+from apps.federation.pipeline.open_round import build_manifest
+from apps.federation.pipeline.publish import hold, publish
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
+from hospintel_core import signing, strict_json
+from hospintel_core.errors import CoreError, ReportError
+from hospintel_core.report import Report
+
+WORKER = "system:worker"
+NOT_EVALUATED = "not evaluated"
+CLOCK_WINDOW_MS = 15 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The sum of what agents reported on one version."""
+
+    agents: int
+    n: int
+    accuracy: float | None
+    loss: float | None
+
+
+def measured(version: ModelVersion, agents: set[UUID] | None = None) -> Measured:
+    """Sum the newest report of each agent (of these agents) on a version, weighted by scans."""
+    newest: dict[UUID, Evaluation] = {}
+    for evaluation in version.evaluations.order_by("created_at", "pk"):
+        if agents is None or evaluation.agent_id in agents:
+            newest[evaluation.agent_id] = evaluation
+    if not newest:
+        return Measured(0, 0, None, None)
+    reports = [evaluation.report for evaluation in newest.values()]
+    total = reports[0]
+    for report in reports[1:]:
+        total += report
+    return Measured(len(reports), total.n, total.accuracy, total.loss)
+
+
+def gate(round_id: UUID) -> list[Next]:
+    """Decide about the candidate of an EVALUATING round, or ask the agents first; safe to call at any time."""
+    round_ = Round.objects.select_related("run__federation", "version", "base").get(pk=round_id)
+    if round_.state != RoundState.EVALUATING:
+        return _close_final(round_)
+    federation = round_.run.federation
+    if not federation.evaluate_quorum:
+        return publish(round_.version, actor=WORKER, verdict=NOT_EVALUATED)
+    if round_.evaluation_opened_at is None:
+        open_evaluation(round_)
+        return []
+    reporters = set(round_.evaluations.filter(kind=Evaluation.Kind.EVALUATE).values_list("agent_id", flat=True))
+    overdue = round_.evaluation_deadline_at is not None and timezone.now() >= round_.evaluation_deadline_at
+    if len(reporters) < federation.evaluate_quorum and not overdue:
+        return []
+    return _judge(round_, reporters)
+
+
+def _judge(round_: Round, reporters: set[UUID]) -> list[Next]:
+    """Compare candidate and base as the same agents measured them."""
+    margin = round_.run.federation.gate_margin
+    candidate = measured(round_.version, reporters)
+    base = measured(round_.base, reporters)
+    _end_evaluation(round_)
+    if candidate.accuracy is None:
+        return publish(round_.version, actor=WORKER, verdict=NOT_EVALUATED)
+    verdict = f"accuracy {candidate.accuracy:.4f} on {candidate.n} scans of {candidate.agents} agents"
+    if base.accuracy is not None:
+        verdict += f", base {base.accuracy:.4f}"
+        if candidate.accuracy < base.accuracy - margin:
+            return hold(round_.version, actor=WORKER, verdict=verdict)
+    return publish(round_.version, actor=WORKER, verdict=verdict)
+
+
+def open_evaluation(round_: Round) -> None:
+    """Ask the agents to evaluate the version that came of a round."""
+    federation = round_.run.federation
+    now = timezone.now()
+    deadline = now + timedelta(seconds=federation.evaluate_deadline)
+    signed = build_manifest(
+        "evaluate",
+        run=round_.run,
+        round_id=round_.pk,
+        number=round_.number,
+        version=round_.version,
+        deadline_ms=int(deadline.timestamp() * 1000),
+    )
+    with transaction():
+        opened = Round.objects.filter(pk=round_.pk, evaluation_opened_at__isnull=True).update(
+            evaluation_manifest=signed.body,
+            evaluation_signature=signed.signature,
+            evaluation_opened_at=now,
+            evaluation_deadline_at=deadline,
+        )
+        if opened:
+            record("evaluation.open", actor=WORKER, obj=round_, digest=round_.version.digest)
+
+
+def _end_evaluation(round_: Round) -> bool:
+    with transaction():
+        closed = Round.objects.filter(pk=round_.pk, evaluation_closed_at__isnull=True).update(
+            evaluation_closed_at=timezone.now()
+        )
+        if closed:
+            record("evaluation.close", actor=WORKER, obj=round_, reports=round_.evaluations.count())
+    return bool(closed)
+
+
+def _close_final(round_: Round) -> list[Next]:
+    """End the evaluation of a run's last version when the agents that are online have reported, or at its deadline."""
+    if round_.evaluation_opened_at is None or round_.evaluation_closed_at is not None:
+        return []
+    reporters = {
+        str(pk) for pk in round_.evaluations.filter(kind=Evaluation.Kind.EVALUATE).values_list("agent", flat=True)
+    }
+    overdue = round_.evaluation_deadline_at is not None and timezone.now() >= round_.evaluation_deadline_at
+    if not (overdue or reporters >= set(round_.expected)):
+        return []
+    if _end_evaluation(round_):
+        end_run(round_.run)
+    return []
+
+
+def end_run(run: Run) -> None:
+    """End a run whose rounds are all published."""
+    try:
+        with transaction():
+            advance(run, RunState.DONE, actor=WORKER, changes={"ended_at": timezone.now()})
+    except Conflict:
+        # It was aborted in the same moment, or ended by another worker.
+        run.refresh_from_db()
+
+
+def finish_run(round_id: UUID) -> list[Next]:
+    """After the last publication: ask for one evaluation, or end the run where there was one."""
+    round_ = Round.objects.select_related("run__federation", "version").get(pk=round_id)
+    if round_.evaluation_opened_at is None:
+        open_evaluation(round_)
+    elif round_.evaluation_closed_at is not None:
+        end_run(round_.run)
+    return []
+
+
+def receive_report(agent: Agent, round_: Round, *, body: bytes, signature: bytes) -> list[Next]:
+    """Check and keep the signed report of an `evaluate` task.
+
+    Args:
+        agent: the agent whose token came with it.
+        round_: the round whose version was evaluated.
+        body: the canonical JSON that was signed.
+        signature: Ed25519 under `signing.DOMAIN_REPORT`.
+
+    Raises:
+        Refusal: `report_refused` (422), `round_closed` or `report_exists` (409).
+    """
+    if round_.evaluation_opened_at is None or round_.evaluation_closed_at is not None:
+        raise Refusal("round_closed", "This evaluation has ended.", 409)
+    try:
+        signing.verify(signing.DOMAIN_REPORT, body, signature, agent.key)
+        report = _parse_report(agent, round_, body)
+    except CoreError as error:
+        raise Refusal(error.code, "The report was refused.", 422, public_code="report_refused") from error
+    try:
+        with transaction():
+            store_report(round_, agent.pk, report, Evaluation.Kind.EVALUATE)
+            record("evaluation.report", actor=agent.actor, obj=round_, scans=report.n)
+    except IntegrityError as error:
+        raise Refusal("report_exists", "This agent has reported on this version already.", 409) from error
+    return [Next("gate", round_.pk)]
+
+
+def _parse_report(agent: Agent, round_: Round, body: bytes) -> Report:
+    try:
+        fields: dict[str, Any] = strict_json.parse(body.decode())
+        names = {
+            "agent": str(agent.pk),
+            "federation": str(round_.run.federation.uuid),
+            "model": round_.version.digest,
+            "round": str(round_.pk),
+        }
+        fresh = abs(int(timezone.now().timestamp() * 1000) - int(fields["issued_ms"])) <= CLOCK_WINDOW_MS
+        right = set(fields) == {*names, "issued_ms", "report"} and all(fields[key] == names[key] for key in names)
+        text = strict_json.canonical(fields["report"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ReportError("report_json", "The report is not the JSON that was asked for.") from error
+    if not (right and fresh):
+        raise ReportError("report_json", "The report is about another round, model or agent, or too old.")
+    return Report.from_json(text, len(round_.run.federation.classes), agent.max_samples)
+
+
+def check_alarm(version: ModelVersion) -> None:
+    """Raise the alarm where the agents that trained from a version measured it worse than its parent."""
+    if version.parent is None or version.alarm or version.evaluations.filter(kind=Evaluation.Kind.EVALUATE).exists():
+        return
+    reporters = set(version.evaluations.values_list("agent_id", flat=True))
+    both = reporters & set(version.parent.evaluations.values_list("agent_id", flat=True))
+    now, before = measured(version, both), measured(version.parent, both)
+    if now.accuracy is None or before.accuracy is None:
+        return
+    if now.accuracy < before.accuracy - version.federation.gate_margin:
+        alarm = f"accuracy {now.accuracy:.4f}, its parent had {before.accuracy:.4f} with the same {len(both)} agents"
+        with transaction():
+            if ModelVersion.objects.filter(pk=version.pk, alarm="").update(alarm=alarm):
+                record("version.alarm", actor=WORKER, obj=version, accuracy=now.accuracy, parent=before.accuracy)
+
+
+def pending_evaluation(agent: Agent, federation_slug: str) -> Round | None:
+    """Return the round whose version this agent is asked to evaluate, if there is one."""
+    return (
+        Round.objects.of(federation_slug)
+        .under_evaluation()
+        .filter(state__in=[*ROUND_ACTIVE, RoundState.PUBLISHED], run__state__in=[RunState.RUNNING, RunState.PAUSED])
+        .exclude(evaluations__agent=agent, evaluations__kind=Evaluation.Kind.EVALUATE)
+        .first()
+    )

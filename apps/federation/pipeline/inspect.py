@@ -1,0 +1,142 @@
+"""Open a received update in memory and decide: ACCEPTED or REFUSED(code). Worker only; plaintext never touches disk."""
+
+import statistics
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import F
+from django.utils import timezone
+
+from apps.audit.api import Conflict, advance, transaction
+from apps.federation.models import Evaluation, Round, Update
+from apps.federation.pipeline import keys, storage
+from apps.federation.pipeline.finish import refuse
+from apps.federation.pipeline.open_round import wire_schema
+from apps.federation.pipeline.step import Next
+from apps.federation.states import RoundState, UpdateState
+from hospintel_core import architectures, codecs, envelope, screening, weights
+from hospintel_core.errors import CodecError, CoreError, EnvelopeError, KeyFileError, ReportError, WeightsError
+from hospintel_core.report import Report
+
+WORKER = "system:worker"
+MAX_TRIES = 3
+MAX_NORM_RATIO = 100.0
+NORM_HISTORY = 50
+REPORT_KEY = "report"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An update in the clear: the delta of the head, its L2 norm, and what the agent measured on the base."""
+
+    delta: weights.Arrays
+    norm: float
+    report: Report
+
+
+class InspectError(CoreError):
+    """An update that opens but may not be used; carries the code of the first finding."""
+
+    codes = frozenset(
+        {"tensor_names", "tensor_dtype", "tensor_shape", "not_finite", "value_range", "norm_range", "report_missing"}
+    )
+
+
+def open_update(update: Update) -> Opened:
+    """Decrypt and validate an update from its ciphertext on disk.
+
+    Raises:
+        CoreError: the envelope, the safetensors, the screening or the report says no.
+        OSError: the ciphertext cannot be read.
+    """
+    federation = update.round.run.federation
+    architecture = architectures.get(federation.architecture)
+    codec = codecs.get(federation.codec)
+    _, payload = envelope.open_envelope(
+        storage.sealed_path(update.pk).read_bytes(),
+        sender=update.agent.key,
+        rsa_private=keys.rsa_private(update.round.rsa_kid),
+        round_private=keys.round_private(update.round_id),
+    )
+    arrays, metadata = weights.loads(payload, wire_schema(federation))
+    delta = codec.decode(arrays, architecture.head_schema)
+    findings = screening.screen(delta, architecture.head_schema, max_norm=_max_norm(update))
+    if findings:
+        raise InspectError(findings[0].code, findings[0].detail)
+    if REPORT_KEY not in metadata:
+        raise InspectError("report_missing", "The update carries no report.")
+    report = Report.from_json(metadata[REPORT_KEY], len(federation.classes), update.agent.max_samples)
+    return Opened(delta, screening.l2_norm(delta), report)
+
+
+def _max_norm(update: Update) -> float | None:
+    """Return 100 x the median norm of the federation's newest accepted updates; None while there are under three."""
+    norms = list(
+        Update.objects.filter(round__run__federation=update.round.run.federation, norm__isnull=False)
+        .exclude(pk=update.pk)
+        .order_by("-decided_at")
+        .values_list("norm", flat=True)[:NORM_HISTORY]
+    )
+    positive = [norm for norm in norms if norm]
+    return MAX_NORM_RATIO * statistics.median(positive) if len(positive) >= 3 else None  # noqa: PLR2004
+
+
+def inspect(update_id: UUID) -> list[Next]:
+    """Decide about a received update; nothing happens where it is decided already."""
+    counted = Update.objects.filter(pk=update_id, state=UpdateState.RECEIVED).update(tries=F("tries") + 1)
+    if not counted:
+        return []
+    update = Update.objects.select_related("round__run__federation", "agent").get(pk=update_id)
+    if update.tries > MAX_TRIES:
+        refuse(update, "stuck", actor=WORKER)
+        return [Next("close", update.round_id)]
+    try:
+        opened = open_update(update)
+    except (EnvelopeError, WeightsError, CodecError, ReportError, InspectError) as error:
+        refuse(update, error.code, actor=WORKER)
+        return [Next("close", update.round_id)]
+    except KeyFileError as error:
+        refuse(update, "round_closed" if error.code == "key_missing" else error.code, actor=WORKER)
+        return []
+    return accept(update, opened)
+
+
+def accept(update: Update, opened: Opened) -> list[Next]:
+    """Accept an inspected update, if its round still collects."""
+    now = timezone.now()
+    try:
+        with transaction():
+            # Believe the row count: the round may have closed while we decrypted.
+            collecting = Round.objects.filter(pk=update.round_id, state=RoundState.COLLECTING)
+            if not collecting.update(last_accepted_at=now):
+                raise Conflict("The round has closed.")
+            Round.objects.filter(pk=update.round_id, first_accepted_at__isnull=True).update(first_accepted_at=now)
+            advance(
+                update,
+                UpdateState.ACCEPTED,
+                actor=WORKER,
+                changes={"norm": opened.norm, "train_ms": opened.report.train_ms, "decided_at": now},
+                objects=[update.round],
+                samples=update.num_samples,
+            )
+            if opened.report.n:
+                store_report(update.round, update.agent_id, opened.report, Evaluation.Kind.TRAIN)
+    except Conflict:
+        refuse(update, "round_closed", actor=WORKER)
+        return []
+    return [Next("close", update.round_id)]
+
+
+def store_report(round_: Round, agent_id: UUID, report: Report, kind: Evaluation.Kind) -> None:
+    """Keep a report: of the base version (TRAIN), or of the version that came of the round (EVALUATE)."""
+    version_id = round_.base_id if kind == Evaluation.Kind.TRAIN else round_.version.pk
+    Evaluation.objects.create(
+        version_id=version_id,
+        agent_id=agent_id,
+        round=round_,
+        kind=kind,
+        confusion=[list(row) for row in report.confusion],
+        n=report.n,
+        correct=report.correct,
+        loss_micro=report.loss_micro,
+    )

@@ -1,0 +1,187 @@
+"""Receive a sealed update in the web process: signature, limits, replay row, ciphertext to disk. Nothing is decrypted.
+
+The order of checks is that of docs/wire-format.md: the cheap ones first, the signature before anything that
+depends on what the header says.
+"""
+
+import uuid
+from pathlib import Path
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from apps.audit.api import record, transaction
+from apps.federation.models import Agent, Round, Update
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.open_round import ATTEMPTS, max_body, wire_schema
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.states import RoundState, UpdateState
+from hospintel_core import envelope
+from hospintel_core.envelope import Header
+from hospintel_core.errors import EnvelopeError
+
+CLOCK_WINDOW_MS = 15 * 60 * 1000
+CRYPTO_TEXT = "The update was refused."
+
+
+def _crypto(code: str) -> Refusal:
+    return Refusal(code, CRYPTO_TEXT, 422, public_code="update_refused")
+
+
+def round_for(agent: Agent, round_id: UUID) -> Round:
+    """Return a round of a federation in which the agent's hospital takes part.
+
+    Raises:
+        Refusal: `round_unknown` (404), whether it exists or not.
+    """
+    round_ = (
+        Round.objects.select_related("run__federation", "base")
+        .filter(pk=round_id, run__federation__participations__hospital=agent.hospital_id)
+        .first()
+    )
+    if round_ is None:
+        raise Refusal("round_unknown", "There is no such round.", 404)
+    return round_
+
+
+def existing(agent: Agent, round_id: UUID, digest: str) -> Update | None:
+    """Return the agent's update with these sealed bytes, if it was received before."""
+    return Update.objects.filter(agent=agent, round=round_id, digest=digest).first()
+
+
+def check_open(agent: Agent, round_: Round) -> None:
+    """Check whether the agent may still upload to the round, before any byte is taken.
+
+    Raises:
+        Refusal: `round_closed`, `update_exists` (409) or `too_many_attempts` (429).
+    """
+    if round_.state != RoundState.COLLECTING:
+        raise Refusal("round_closed", "This round no longer takes updates.", 409)
+    own = Update.objects.filter(round=round_, agent=agent)
+    if own.live().exists():
+        raise Refusal("update_exists", "This round has an update of this agent already.", 409)
+    if own.count() >= ATTEMPTS:
+        raise Refusal("too_many_attempts", "Too many updates of this agent were refused in this round.", 429)
+
+
+def attempts_left(agent: Agent, round_: Round) -> int:
+    """Return how many uploads the agent has left in the round."""
+    return max(0, ATTEMPTS - Update.objects.filter(round=round_, agent=agent).count())
+
+
+def receive(
+    agent: Agent, part: Path, digest: str, *, round_id: UUID | None = None, now_ms: int | None = None
+) -> tuple[Update, list[Next]]:
+    """Check a complete upload and make it an update.
+
+    Args:
+        agent: the agent whose token came with it.
+        part: the file that holds the sealed bytes; it is moved, or deleted where the update is refused.
+        digest: SHA-256 of the sealed bytes, computed by the caller from the file.
+        round_id: the round to which the caller uploaded, where the address names one.
+        now_ms: Unix time in milliseconds; the present where not given.
+
+    Returns:
+        The update in state RECEIVED (or, for a repeated upload, as it is), and the steps that follow.
+
+    Raises:
+        Refusal: with the code of the first check that failed.
+    """
+    now = int(timezone.now().timestamp() * 1000) if now_ms is None else now_ms
+    try:
+        header = _verified_header(agent, part.read_bytes())
+        if round_id is not None and header.round_id != round_id:
+            raise Refusal("wrong_round", "The update is sealed for another round.", 422)
+        round_ = round_for(agent, header.round_id)
+        known = existing(agent, round_.pk, digest)
+        if known is not None:
+            return known, []
+        check_open(agent, round_)
+        code = _header_fault(header, round_, agent, now)
+        update = _insert(header, round_, agent, part, digest, refused=code)
+    finally:
+        part.unlink(missing_ok=True)
+    if code:
+        storage.discard_sealed(update.pk)
+        raise Refusal(code, HEADER_TEXTS[code], 422, recorded=True)
+    return update, [Next("inspect", update.pk)]
+
+
+def _verified_header(agent: Agent, data: bytes) -> Header:
+    try:
+        header = envelope.verify(data, agent.key)
+    except EnvelopeError as error:
+        raise _crypto(error.code) from error
+    if header.agent_id != agent.pk:
+        raise _crypto("other_agent")
+    return header
+
+
+HEADER_TEXTS = {
+    "wrong_federation": "The update is for another federation.",
+    "clock_skew": "The update was sealed more than 15 minutes from the hub's time. Check the clock and seal again.",
+    "wrong_base": "The update starts from another model than this round's.",
+    "wrong_schema": "The update has other tensors than this round's model.",
+    "wrong_round_key": "The update is sealed to another round's key.",
+    "wrong_rsa_key": "The update is sealed to another RSA key than this round's.",
+    "num_samples_range": "The number of samples is outside what this agent was enrolled for.",
+    "update_too_large": "The update is larger than this round's model can be.",
+}
+
+
+def _header_fault(header: Header, round_: Round, agent: Agent, now_ms: int) -> str:
+    """Return the code of the first thing that is wrong with a verified header, or an empty string."""
+    federation = round_.run.federation
+    checks = (
+        ("wrong_federation", header.federation_id == federation.uuid),
+        ("clock_skew", abs(now_ms - header.issued_ms) <= CLOCK_WINDOW_MS),
+        ("wrong_base", header.base_model.hex() == round_.base.digest),
+        ("wrong_schema", header.schema == wire_schema(federation).digest),
+        ("wrong_round_key", header.round_kid.hex() == round_.round_kid),
+        ("wrong_rsa_key", header.rsa_kid.hex() == round_.rsa_kid),
+        ("num_samples_range", 1 <= header.num_samples <= agent.max_samples),
+        ("update_too_large", envelope.sealed_size(header.payload_len) <= max_body(federation)),
+    )
+    return next((code for code, holds in checks if not holds), "")
+
+
+def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str, *, refused: str) -> Update:
+    """Insert the replay row; the ciphertext is on disk under the row's id before the row exists."""
+    update_id = uuid.uuid4()
+    now = timezone.now()
+    size = part.stat().st_size
+    storage.adopt_sealed(part, update_id)
+    try:
+        with transaction():
+            update = Update.objects.create(
+                id=update_id,
+                round=round_,
+                agent=agent,
+                state=UpdateState.REFUSED if refused else UpdateState.RECEIVED,
+                code=refused,
+                nonce=header.nonce.hex(),
+                seq=header.seq,
+                attempt=header.attempt,
+                num_samples=header.num_samples,
+                digest=digest,
+                size=size,
+                received_at=now,
+                decided_at=now if refused else None,
+            )
+            record(
+                "update.refused" if refused else "update.received",
+                actor=agent.actor,
+                obj=update,
+                objects=[round_],
+                outcome="refused" if refused else "ok",
+                code=refused or None,
+                size=size,
+                visibility=agent.hospital.visibility if refused else "everyone",
+            )
+    except IntegrityError as error:
+        storage.discard_sealed(update_id)
+        if Update.objects.filter(agent=agent, nonce=header.nonce.hex()).exists():
+            raise Refusal("replayed", "This update was sent before.", 409) from error
+        raise Refusal("update_exists", "This round has an update of this agent already.", 409) from error
+    return update

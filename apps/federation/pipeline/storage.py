@@ -1,0 +1,107 @@
+"""Files of the hub: heads by digest, sealed updates, unfinished uploads. Temporary, fsync, rename, fsync folder."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from hospintel_core import weights
+from hospintel_core.errors import CoreError
+
+
+class StorageError(CoreError):
+    """A stored head that is missing or damaged."""
+
+    codes = frozenset({"head_missing", "head_damaged"})
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
+
+
+def head_path(digest: str) -> Path:
+    """Return where the head with this SHA-256 lies."""
+    return Path(settings.MODEL_DIR) / "heads" / f"{digest}.safetensors"
+
+
+def store_head(data: bytes) -> str:
+    """Store a head's safetensors bytes under their SHA-256 and return it."""
+    digest = weights.digest(data)
+    if not head_path(digest).exists():
+        write_file(head_path(digest), data)
+    return digest
+
+
+def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
+    """Return the arrays of a stored head.
+
+    Raises:
+        StorageError: the file is missing (`head_missing`) or its bytes no longer have this digest (`head_damaged`).
+        WeightsError: it is not a head of this schema.
+    """
+    try:
+        data = head_path(digest).read_bytes()
+    except FileNotFoundError as error:
+        raise StorageError("head_missing", f"The head {digest} is not in the model folder.") from error
+    if weights.digest(data) != digest:
+        raise StorageError("head_damaged", f"The stored head {digest} has been damaged.")
+    return weights.loads(data, schema)[0]
+
+
+def model_path(digest: str) -> Path:
+    """Return where the whole Keras model (.h5) with this head lies, if it was written."""
+    return Path(settings.MODEL_DIR) / "h5" / f"{digest}.h5"
+
+
+def sealed_path(update_id: UUID) -> Path:
+    """Return where the ciphertext of an update lies until its round ends."""
+    return Path(settings.UPLOAD_DIR) / "sealed" / f"{update_id}.hspu"
+
+
+def part_path(round_id: UUID, agent_id: UUID, digest: str) -> Path:
+    """Return where the unfinished upload of one sealed update lies."""
+    return Path(settings.UPLOAD_DIR) / "parts" / f"{round_id}-{agent_id}-{digest}.part"
+
+
+def remove_parts(round_id: UUID, agent_id: UUID | None = None) -> None:
+    """Remove the unfinished uploads of a round (of one agent)."""
+    for path in (Path(settings.UPLOAD_DIR) / "parts").glob(f"{round_id}-{agent_id or '*'}-*.part"):
+        path.unlink(missing_ok=True)
+
+
+def adopt_sealed(part: Path, update_id: UUID) -> None:
+    """Turn a finished upload into the ciphertext of an update, durably."""
+    target = sealed_path(update_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(target)
+    _fsync_folder(target.parent)
+
+
+def discard_sealed(update_id: UUID) -> None:
+    """Delete the ciphertext of an update; nothing happens where it is gone already."""
+    with suppress(FileNotFoundError):
+        sealed_path(update_id).unlink()

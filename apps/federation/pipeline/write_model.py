@@ -1,0 +1,53 @@
+"""Write the whole Keras model of the current version as global_model.h5, and delete those of older versions."""
+
+from functools import lru_cache
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+
+from apps.audit.api import record, transaction
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.step import Next
+from hospintel_core import architectures, backbone, h5
+
+
+@lru_cache(maxsize=1)
+def _base(weights_path: str) -> list[npt.NDArray[np.float32]]:
+    return backbone.find_base_weights(Path(weights_path) if weights_path else None)[1]
+
+
+def base_arrays(architecture: architectures.Architecture) -> list[npt.NDArray[np.float32]]:
+    """Return the frozen base of an architecture, read once a process.
+
+    Raises:
+        BaseWeightsError: VGG16's ImageNet weights were not found in any of the four places.
+    """
+    return _base(str(settings.BASE_WEIGHTS or "")) if architecture.base == "vgg16" else []
+
+
+def write_model(version_id: UUID) -> list[Next]:
+    """Write the .h5 of a version, unless it is there or the version is no longer current."""
+    version = ModelVersion.objects.select_related("federation").get(pk=version_id)
+    path = storage.model_path(version.digest)
+    if version.federation.current_id != version.pk:
+        return []
+    if not path.exists():
+        architecture = architectures.get(version.federation.architecture)
+        head = storage.read_head(version.digest, architecture.head_schema)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        h5.write_model(path, architecture, base_arrays(architecture), head)
+        with transaction():
+            record("version.model_written", actor="system:worker", obj=version, size=path.stat().st_size)
+    _delete_old(path.parent)
+    return []
+
+
+def _delete_old(folder: Path) -> None:
+    current = set(Federation.objects.values_list("current__digest", flat=True))
+    for path in folder.glob("*.h5"):
+        if path.stem not in current:
+            path.unlink(missing_ok=True)

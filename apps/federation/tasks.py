@@ -1,0 +1,46 @@
+"""Celery is a hint: a task names a step and an id, the step looks at the database and does what is due."""
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from uuid import UUID
+
+from apps.audit.api import on_commit
+from apps.federation.pipeline.aggregate import aggregate, close
+from apps.federation.pipeline.evaluate import finish_run, gate
+from apps.federation.pipeline.finish import finish
+from apps.federation.pipeline.inspect import inspect
+from apps.federation.pipeline.open_round import open_round
+from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.write_model import write_model
+from hospintel_site.celery import hub_task
+
+logger = logging.getLogger(__name__)
+
+STEPS: dict[str, Callable[[UUID], list[Next]]] = {
+    "inspect": inspect,
+    "close": close,
+    "aggregate": aggregate,
+    "gate": gate,
+    "open": open_round,
+    "finish": finish,
+    "finish_run": finish_run,
+    "write_model": write_model,
+}
+
+
+@hub_task(queue="default", name="federation.step")
+def step(*, name: str, pk: str) -> None:
+    """Run a step and, in the same process, what follows from it: nobody waits for a queue between two steps."""
+    waiting = [Next(name, UUID(pk))]  # type: ignore[arg-type]  # the broker carries plain strings
+    while waiting:
+        current = waiting.pop(0)
+        following = STEPS[current.step](current.id)
+        enqueue(item for item in following if item.apart)
+        waiting += [item for item in following if not item.apart]
+
+
+def enqueue(steps: Iterable[Next]) -> None:
+    """Hand steps to the workers once the caller's transaction, if there is one, has committed."""
+    for item in steps:
+        on_commit(partial(step.apply_async, kwargs={"name": item.step, "pk": str(item.id)}))

@@ -1,0 +1,37 @@
+"""The addresses of the federation: the portal at `/`, the agents' API, and the original calls at the root."""
+
+from django.urls import path
+from rest_framework.views import APIView
+
+from apps.federation import views
+from apps.federation.api import agents, events, models, reports, runs, status, task, updates
+
+V1 = "api/v1/"
+
+
+def _at_both(address: str, name: str, view: object) -> list[object]:
+    """Route one of the original calls at the root and under /api/v1/: the same code."""
+    return [path(address, view, name=name), path(V1 + address, view, name=f"v1-{name}")]  # type: ignore[call-overload]
+
+
+def _view(cls: type[APIView]) -> object:
+    return cls.as_view()
+
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    *_at_both("model", "model", models.global_model),
+    *_at_both("public_key", "public-key", _view(status.PublicKeyView)),
+    *_at_both("update", "update", _view(updates.UpdateView)),
+    *_at_both("status", "status", _view(status.StatusView)),
+    path(V1 + "agents/enrol", agents.EnrolView.as_view(), name="enrol"),
+    path(V1 + "federations/<slug:slug>/task", task.task, name="task"),
+    path(V1 + "federations/<slug:slug>/status", status.StatusView.as_view(), name="federation-status"),
+    path(V1 + "federations/<slug:slug>/model", models.global_model, name="federation-model"),
+    path(V1 + "federations/<slug:slug>/runs", runs.RunsView.as_view(), name="runs"),
+    path(V1 + "federations/<slug:slug>/runs/<uuid:run_id>/<slug:verb>", runs.SteerView.as_view(), name="steer-run"),
+    path(V1 + "models/<slug:digest>", models.head, name="head"),
+    path(V1 + "rounds/<uuid:round_id>/update", updates.UpdatePartView.as_view(), name="round-update"),
+    path(V1 + "rounds/<uuid:round_id>/report", reports.ReportView.as_view(), name="round-report"),
+    path(V1 + "events", events.EventsView.as_view(), name="events"),
+]
