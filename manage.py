@@ -4,9 +4,12 @@
 import os
 import sys
 
+from hospintel_site.lifetime import end_with_supervisor
+
 
 def main() -> None:
     """Run one management command."""
+    end_with_supervisor()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - after the settings are named
 

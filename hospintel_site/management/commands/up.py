@@ -1,0 +1,111 @@
+"""manage.py up."""
+
+import fcntl
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any, TextIO
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
+from apps.federation.pipeline.bootstrap import bootstrap
+from hospintel_core.errors import CoreError
+from hospintel_site import ports
+from hospintel_site.supervisor import Supervisor, answers, children, say
+
+EXIT_PORT_BUSY = 3
+EXIT_ALREADY_UP = 4
+
+
+class Command(BaseCommand):
+    """Prepares the hub and runs all its processes."""
+
+    help = (
+        "Start the hub: web server, tick loop and workers, until Ctrl-C. Exit codes: 3 port in use, 4 already running."
+    )
+    requires_system_checks: list[str] = []  # checked in handle(), with the address of the command line
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--bind", default=settings.BIND, help="address to listen on (HOSPINTEL_BIND)")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="0 takes a free one (HOSPINTEL_PORT)")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        bind = "127.0.0.1" if options["bind"] == "localhost" else options["bind"]
+        settings.BIND = bind
+        self.check()
+        port = self._port(bind, options["port"])
+        with self._lock():
+            self._serve(bind, port)
+
+    def _serve(self, bind: str, port: int) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        try:
+            bootstrap()
+        except CoreError as error:
+            raise CommandError(f"{error.detail} {error.hint}".strip()) from error
+        token = issue_first_admin_link()
+        connections.close_all()
+        scheme = "https" if settings.TLS_CERT else "http"
+        address = f"{scheme}://{_shown(bind)}:{port}"
+
+        def ready() -> None:
+            say(f"ready {address}/")
+            if token is not None:
+                say(f"Nobody has an account yet. Make the first administrator within {FIRST_ADMIN_MINUTES} minutes:")
+                say(f"  {address}/first-admin/{token}")
+
+        def healthy() -> bool:
+            return answers(
+                _dialled(bind), port, host=settings.ALLOWED_HOSTS[0].lstrip("."), tls=bool(settings.TLS_CERT)
+            )
+
+        environment = {"HOSPINTEL_BIND": bind, "HOSPINTEL_PORT": str(port)}
+        code = Supervisor(children(), environment, healthy=healthy, on_ready=ready).run()
+        if code:
+            raise CommandError("The hub could not be started.", returncode=code)
+
+    def _port(self, bind: str, port: int) -> int:
+        try:
+            if port == 0:
+                return ports.any_free(bind)
+            if ports.is_free(bind, port):
+                return port
+        except OSError as error:
+            raise CommandError(f"Cannot listen on {bind}: {error.strerror}.") from error
+        who = ports.holder(port)
+        by = f"process {who.pid} ({who.command})" if who else "a process of another account"
+        raise CommandError(
+            f"Port {port} is in use by {by}. Stop it, or choose another port with --port.", returncode=EXIT_PORT_BUSY
+        )
+
+    def _lock(self) -> TextIO:
+        """Hold the folder: two hubs on one embedded database would do everything twice."""
+        path: Path = settings.VAR / "up.pid"
+        held = path.open("a+", encoding="ascii")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.seek(0)
+            pid = held.read().strip() or "unknown"
+            raise CommandError(
+                f"Process {pid} already runs a hub on {settings.VAR}. Stop it, or set HOSPINTEL_VAR to another folder.",
+                returncode=EXIT_ALREADY_UP,
+            ) from None
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        return held
+
+
+def _shown(bind: str) -> str:
+    if bind in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return "localhost"
+    return f"[{bind}]" if ":" in bind else bind
+
+
+def _dialled(bind: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - as above
