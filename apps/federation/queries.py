@@ -33,6 +33,8 @@ def status(federation: Federation) -> dict[str, Any]:
         "state": round_.state if round_ and active else "IDLE",
         "deadline": deadline,
         "version": federation.current.number if federation.current else None,
+        "model": federation.current.digest if federation.current else None,
+        "architecture": federation.architecture,
     }
 
 
