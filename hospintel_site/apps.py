@@ -12,6 +12,9 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks."""
+        from hospintel_site.checks import register_all  # noqa: PLC0415 - needs the settings
+
+        register_all()
 
 
 class HubAdminConfig(AdminConfig):

@@ -1,0 +1,163 @@
+"""Combinations of settings that would hurt, as Django system checks: each with an id, a sentence and what to do."""
+
+import os
+import ssl
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
+from django.utils.module_loading import import_string
+
+SHORTEST_SECRET = 40
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def register_all() -> None:
+    """Make `manage.py check`, and with it every command, run the checks."""
+    register(all_checks, Tags.security)
+
+
+def all_checks(**_: Any) -> list[CheckMessage]:
+    """Run all of them; Django passes arguments that we do not need."""
+    return [message for check in (addresses, secrets, tls, services, folders, middleware) for message in check()]
+
+
+def addresses() -> Iterator[CheckMessage]:
+    """Who can reach the hub, and under which names."""
+    if settings.DEBUG and not _is_loopback(settings.BIND):
+        yield Error(
+            f"HOSPINTEL_DEBUG shows settings and source to everybody who can reach {settings.BIND}.",
+            hint="Unset HOSPINTEL_DEBUG, or set HOSPINTEL_BIND=127.0.0.1.",
+            id="hospintel.E001",
+        )
+    if any(host in {"*", "."} for host in settings.ALLOWED_HOSTS):
+        yield Error(
+            "HOSPINTEL_ALLOWED_HOSTS allows every name: links could be made to lead elsewhere, and pages of other "
+            "sites could open our WebSockets.",
+            hint="List the names under which people reach the hub, such as hub.example.org.",
+            id="hospintel.E002",
+        )
+    if not _is_loopback(settings.BIND) and not settings.TLS_CERT and not settings.BEHIND_PROXY:
+        yield Warning(
+            f"The hub listens on {settings.BIND} without TLS: passwords travel readable, and agents will refuse it.",
+            hint="Set HOSPINTEL_TLS_CERT and HOSPINTEL_TLS_KEY (for a trial: manage.py make_test_cert), or "
+            "HOSPINTEL_BEHIND_PROXY=1 behind a proxy that speaks TLS.",
+            id="hospintel.W001",
+        )
+    if settings.BEHIND_PROXY and not _is_loopback(settings.BIND):
+        yield Warning(
+            "HOSPINTEL_BEHIND_PROXY makes the hub believe the headers X-Real-IP and X-Forwarded-Proto of whoever "
+            f"reaches {settings.BIND}.",
+            hint="Let only the proxy reach this address (HOSPINTEL_BIND=127.0.0.1, or a firewall).",
+            id="hospintel.W002",
+        )
+
+
+def secrets() -> Iterator[CheckMessage]:
+    """What must stay secret."""
+    if len(settings.SECRET_KEY) < SHORTEST_SECRET or len(set(settings.SECRET_KEY)) < SHORTEST_SECRET // 4:
+        yield Error(
+            "HOSPINTEL_SECRET_KEY is too short to be secret.",
+            hint="Unset it: the hub then makes one and keeps it in HOSPINTEL_KEYS. Or give at least "
+            f"{SHORTEST_SECRET} random characters.",
+            id="hospintel.E003",
+        )
+    keys = Path(settings.KEYS).resolve()
+    if keys.exists() and stat.S_IMODE(keys.stat().st_mode) & OTHERS:
+        yield Error(
+            f"Other accounts of this machine can look into the keys folder {keys}.",
+            hint=f"chmod 700 {keys}",
+            id="hospintel.E004",
+        )
+    served = [*map(Path, settings.STATICFILES_DIRS), settings.MODEL_DIR, settings.UPLOAD_DIR]
+    for folder in (Path(place).resolve() for place in served):
+        if keys == folder or folder in keys.parents or keys in folder.parents:
+            yield Error(
+                f"The keys folder {keys} and {folder}, from where files are served, lie inside one another.",
+                hint="Set HOSPINTEL_KEYS to a folder of its own.",
+                id="hospintel.E005",
+            )
+
+
+def tls() -> Iterator[CheckMessage]:
+    """Certificate and key."""
+    cert, key = settings.TLS_CERT, settings.TLS_KEY
+    if bool(cert) != bool(key):
+        yield Error(
+            "HOSPINTEL_TLS_CERT and HOSPINTEL_TLS_KEY must be set together.",
+            hint="Both make the hub speak TLS; neither makes it speak plain HTTP.",
+            id="hospintel.E006",
+        )
+        return
+    if not cert or not key:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        readable_by_others = stat.S_IMODE(Path(key).stat().st_mode) & OTHERS
+    except (OSError, ssl.SSLError) as error:
+        yield Error(
+            f"The TLS certificate {cert} cannot be used with the key {key}: {error}.",
+            hint="Both must be PEM files that this account can read, and belong together.",
+            id="hospintel.E007",
+        )
+        return
+    if readable_by_others:
+        yield Error(
+            f"Other accounts of this machine can read the TLS key {key}.", hint=f"chmod 600 {key}", id="hospintel.E008"
+        )
+
+
+def services() -> Iterator[CheckMessage]:
+    """Database and broker."""
+    if settings.REDIS_URL and not settings.DATABASE_URL:
+        yield Warning(
+            "Redis can bring workers of several machines together, but SQLite serves processes of one machine.",
+            hint="Set DATABASE_URL to a PostgreSQL database, or unset REDIS_URL.",
+            id="hospintel.W003",
+        )
+    if settings.DATABASE_URL and not settings.REDIS_URL:
+        yield Warning(
+            "Tasks are handed out through files in HOSPINTEL_VAR: workers on other machines get none.",
+            hint="Set REDIS_URL, or run every process on this machine.",
+            id="hospintel.W004",
+        )
+
+
+def folders() -> Iterator[CheckMessage]:
+    """Files the hub needs."""
+    weights = settings.BASE_WEIGHTS
+    if weights is not None and not (weights.is_file() and os.access(weights, os.R_OK)):
+        yield Error(
+            f"HOSPINTEL_BASE_WEIGHTS names {weights}, which is not a file that this account can read.",
+            hint="Give the VGG16 weights without top (Keras .h5 or safetensors), or unset it to have them found.",
+            id="hospintel.E009",
+        )
+    for name, folder in (("HOSPINTEL_VAR", settings.VAR), ("HOSPINTEL_KEYS", settings.KEYS)):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            yield Error(
+                f"{name} names {folder}, where this account cannot write.",
+                hint=f"Change its owner, or set {name} to another folder.",
+                id="hospintel.E010",
+            )
+
+
+def middleware() -> Iterator[CheckMessage]:
+    """Middleware that would hold a thread for as long as an agent's long poll waits."""
+    for name in settings.MIDDLEWARE:
+        if not getattr(import_string(name), "async_capable", False):
+            yield Error(
+                f"The middleware {name} cannot run in async mode: each waiting agent would hold a thread.",
+                hint="Give it an async path, or wrap it.",
+                id="hospintel.E011",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
