@@ -8,8 +8,11 @@ from typing import Any, Literal
 from celery import Celery
 from django.conf import settings
 
+from hospintel_site import broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
 
+broker.register()
 app = Celery("hospintel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -1,0 +1,46 @@
+"""kombu's `filesystem://` broker with one fault mended: a message appears in the folder whole, or not yet.
+
+kombu 5.7 creates the message's file under its final name and then writes into it. A worker that looks in between
+takes an empty file, cannot read it and dies of "Unrecoverable error: JSONDecodeError"; the message is lost.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from kombu.exceptions import ChannelError
+from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.utils.encoding import str_to_bytes
+from kombu.utils.json import dumps
+
+SCHEME = "folder"
+
+
+class Channel(filesystem.Channel):  # type: ignore[misc] # kombu ships no types
+    """Puts a message under a hidden name first and renames it when it is complete."""
+
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+        folder = Path(self.data_folder_out)
+        name = f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
+        hidden = folder / f".{name}.part"  # `_get` takes names that end in ".<queue>.msg" only
+        try:
+            hidden.write_bytes(str_to_bytes(dumps(payload)))
+            os.rename(hidden, folder / name)  # noqa: PTH104 - the atomic call by its own name
+        except OSError as error:
+            hidden.unlink(missing_ok=True)
+            raise ChannelError(f"Cannot add {name!r} to the queue folder") from error
+
+
+class Transport(filesystem.Transport):  # type: ignore[misc] # kombu ships no types
+    """The `folder://` broker of the embedded mode."""
+
+    Channel = Channel
+    # kombu keeps broker state by transport class; without a state of its own it would share the parent's.
+    global_state = filesystem.virtual.BrokerState()
+
+
+def register() -> None:
+    """Make `folder://` known to kombu."""
+    TRANSPORT_ALIASES[SCHEME] = "hospintel_site.broker:Transport"
