@@ -33,8 +33,8 @@ def read_scan(source: Path | bytes) -> Image.Image:
     """Decode a PNG or JPEG into an upright RGB image; the type is told by the content, not by the name.
 
     16-bit grey becomes 8-bit, transparency is laid on black, EXIF orientation is applied.
-    Raises ImageError: image_format (neither PNG nor JPEG), image_empty (no bytes or no pixels), image_too_large
-    (more than 25 million pixels or 64 MiB, told before any pixel is decoded), image_unreadable (all else).
+    Raises ImageError: image_format (neither PNG nor JPEG), image_empty (no bytes), image_too_large
+    (more than 25 million pixels or 64 MiB, told before any pixel is decoded), image_unreadable (all else, also an image without pixels).
     """
     data = _read_file(source) if isinstance(source, Path) else source
     if not data:
@@ -75,8 +75,6 @@ def _read_file(path: Path) -> bytes:
 
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
-    if width < 1 or height < 1:
-        raise ImageError("image_empty", "The image has no pixels.")
     if width * height > MAX_PIXELS:
         raise ImageError("image_too_large", f"The image has {width} x {height} pixels; at most 25 million are read.")
 
