@@ -11,34 +11,34 @@ from time import monotonic
 from typing import Any
 
 from kombu.exceptions import ChannelError
-from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
 SCHEME = "folder"
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc] # kombu ships no types
+class Channel(filesystem.Channel):
     """Puts a message under a hidden name first and renames it when it is complete."""
 
-    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ARG002 - kombu's signature
         folder = Path(self.data_folder_out)
         name = f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         hidden = folder / f".{name}.part"  # `_get` takes names that end in ".<queue>.msg" only
         try:
-            hidden.write_bytes(str_to_bytes(dumps(payload)))
+            hidden.write_bytes(str_to_bytes(dumps(message)))
             os.rename(hidden, folder / name)  # noqa: PTH104 - the atomic call by its own name
         except OSError as error:
             hidden.unlink(missing_ok=True)
             raise ChannelError(f"Cannot add {name!r} to the queue folder") from error
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc] # kombu ships no types
+class Transport(filesystem.Transport):
     """The `folder://` broker of the embedded mode."""
 
     Channel = Channel
     # kombu keeps broker state by transport class; without a state of its own it would share the parent's.
-    global_state = filesystem.virtual.BrokerState()
+    global_state = virtual.BrokerState()
 
 
 def register() -> None:
