@@ -11,7 +11,6 @@ from daphne.server import Server  # isort: skip
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -107,7 +106,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self.channel.persistent = False
         self.channel.setTimeout(None)
         self.channel.dataReceived = lambda _data: None
-        with contextlib.suppress(AttributeError):  # TLS has no half-close
+        if not self.isSecure():  # TLS has no half-close: there the length says where the answer ends
             self.channel.transport.loseWriteConnection()
         self._lingering = reactor.callLater(LINGER_SECONDS, self.channel.transport.abortConnection)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hospintel_site.checks import all_checks
 from hospintel_site.certificates import make_test_certificate
+from hospintel_site.checks import all_checks
 
 
 def ids() -> list[str | None]:

@@ -1,0 +1,35 @@
+"""The hub's web server around a small application: it says how much it received, and streams what is asked for."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hospintel_site.server import HubServer, tls_options
+
+BLOCK = b"x" * (1024 * 1024)
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["path"].startswith("/stream/"):
+        await start(send, b"application/octet-stream")
+        for _ in range(int(scope["path"].removeprefix("/stream/"))):
+            await send({"type": "http.response.body", "body": BLOCK, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    received, more = 0, True
+    while more:
+        message = await receive()
+        received += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await start(send, b"text/plain")
+    await send({"type": "http.response.body", "body": b"%d %s" % (received, scope["client"][0].encode())})
+
+
+async def start(send: Any, kind: bytes) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", kind)]})
+
+
+if __name__ == "__main__":
+    port, *files = sys.argv[1:]
+    tls = tls_options(Path(files[0]), Path(files[1])) if len(files) == 2 else None
+    HubServer(application, bind="127.0.0.1", port=int(port), tls=tls, proxy="proxy" in files).run()
