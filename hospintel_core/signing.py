@@ -101,8 +101,6 @@ def write_private_key(path: Path, key: PrivateKey) -> None:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                # The umask may only take rights away; say what we want all the same.
-                os.fchmod(file.fileno(), 0o600)
                 file.write(pem)
                 file.flush()
                 os.fsync(file.fileno())

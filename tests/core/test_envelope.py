@@ -54,6 +54,12 @@ def test_two_sealings_of_the_same_payload_share_no_secret_bytes():
     assert one[608:632] != two[608:632]
 
 
+def test_each_sealing_has_a_content_key_of_its_own():
+    keys = {RSA.decrypt(seal(b"same")[192:576], envelope._OAEP) for _ in range(3)}
+    assert {len(key) for key in keys} == {32}
+    assert len(keys | {bytes(32)}) == 4
+
+
 def test_the_payload_cannot_be_seen_in_the_envelope():
     assert b"a hospital's weights" not in seal(b"a hospital's weights" * 1000)
 
