@@ -9,8 +9,13 @@ import threading
 import time
 
 VARIABLE = "HOSPINTEL_SUPERVISOR"
-_HAS_DEATH_SIGNAL = platform.system() == "Linux"
+_LIBC = ctypes.CDLL(None, use_errno=True) if platform.system() == "Linux" else None
 _PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> bool:
+    """Ask for SIGTERM when our parent ends; False where the system has no such thing. Also for Popen's preexec_fn."""
+    return _LIBC is not None and _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) == 0
 
 
 def end_with_supervisor() -> None:
@@ -21,8 +26,7 @@ def end_with_supervisor() -> None:
         if supervisor and os.getppid() == 1:
             sys.exit("The supervisor is gone.")
         return
-    if _HAS_DEATH_SIGNAL:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if end_with_parent():
         if os.getppid() != supervisor:  # it ended just before the call
             sys.exit("The supervisor is gone.")
         return

@@ -56,6 +56,13 @@ def holder(port: int) -> Holder | None:
     return None
 
 
+def in_use(port: int) -> str:
+    """Return a sentence that names who listens on the TCP port."""
+    who = holder(port)
+    by = f"process {who.pid} ({who.command})" if who else "a process of another account"
+    return f"Port {port} is in use by {by}."
+
+
 def _listening_inodes(port: int) -> set[str]:
     found = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -12,12 +13,15 @@ from apps.accounts.models import Role, User
 from apps.accounts.pipeline import add_member, create_hospital
 from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.pipeline import bootstrap, enrol, keys, runs, storage
+from apps.federation.queries import headline
 from apps.federation.states import RoundState, RunState
 from apps.federation.tasks import enqueue
 from hospintel_core.architectures import Architecture
 from hospintel_core.weights import Arrays
+from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.options import Options
-from hospintel_site.demo.processes import DemoError, Processes
+from hospintel_site.demo.processes import HUB, Processes
+from hospintel_site.demo.progress import Progress
 from hospintel_site.demo.summary import HEADER, RoundFigures, figures, row
 
 DEMO = "system:demo"
@@ -65,23 +69,26 @@ def watch(run_id: UUID, options: Options, processes: Processes, say: Callable[[s
     Raises:
         DemoError: a process died, the run did not end well, or nothing happened for half an hour.
     """
-    journals = [processes.home(number) / "journal.sqlite3" for number in range(1, options.hospitals + 1)]
+    journals = [processes.home(name) / "journal.sqlite3" for name in options.processes]
+    progress = Progress(dict(zip(options.processes, options.names, strict=True)), processes.tail, say)
     say(HEADER)
     printed: list[RoundFigures] = []
     last = time.monotonic()
     while True:
         processes.check()
-        run = Run.objects.get(pk=run_id)
+        run = Run.objects.select_related("federation__current").get(pk=run_id)
         for version in _measured_versions(run)[len(printed) :]:
             printed.append(figures(version, journals))
             say(row(printed[-1]))
+            progress.reset()
             last = time.monotonic()
         if run.state == RunState.DONE and len(printed) == options.rounds:
             return printed
         if run.state not in {RunState.RUNNING, RunState.DONE}:
             raise DemoError(f"The run is {run.state}.")
         if time.monotonic() - last > SILENT_SECONDS:
-            raise DemoError(f"Nothing happened for {SILENT_SECONDS} s:\n{processes.tail('hub')}")
+            raise DemoError(f"Nothing happened for {SILENT_SECONDS} s:\n{processes.tail(HUB)}")
+        progress.look(partial(headline, run.federation))
         close_old_connections()
         time.sleep(LOOK_SECONDS)
 

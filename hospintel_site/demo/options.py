@@ -12,20 +12,19 @@ MOST_HOSPITALS = len(NAMES)
 
 @dataclass(frozen=True)
 class Options:
-    """The command line of `make demo`; `folder` is removed and made anew at each start."""
+    """The command line of `make demo`; what lies in `folder` is deleted at each start."""
 
-    root: Path
-    folder: Path
     hospitals: int
     rounds: int
     epochs: int
     data: Path | None
     test: Path | None
-    alpha: str
+    alpha: float
     seed: int
     port: int
     exit: bool
     smoke: bool
+    folder: Path
 
     @property
     def architecture(self) -> str:
@@ -36,3 +35,8 @@ class Options:
     def names(self) -> tuple[str, ...]:
         """Return the hospitals' names."""
         return NAMES[: self.hospitals]
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Return the names of the agents' processes, in the order of the hospitals."""
+        return tuple(f"hospital-{number}" for number in range(1, self.hospitals + 1))

@@ -7,36 +7,54 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from hospintel_site.demo.options import Options
+from hospintel_site import lifetime
+from hospintel_site.demo.errors import DemoError
+from hospintel_site.demo.signals import Signals
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+HUB = "hub"
 START_SECONDS = 90
 STOP_SECONDS = 30
-
-
-class DemoError(Exception):
-    """Something that the demo needs did not happen; the text says what and where to look."""
+LOOK_SECONDS = 0.05
 
 
 class Processes:
-    """Starts and stops what the demo runs; each process has a log of its own in the demo's folder."""
+    """Starts and stops what the demo runs; each process has a log of its own in the folder.
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.address = f"http://127.0.0.1:{options.port}"
-        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+    Args:
+        folder: for the logs and the agents' homes.
+        port: where the hub listens.
+        environment: of all processes.
+        signals: counted while processes are started and stopped.
+    """
 
-    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        log = (self.options.folder / f"{name}.log").open("wb")
-        # A session of its own: Ctrl-C reaches the demo alone, which then stops the others in order.
-        process = subprocess.Popen(  # noqa: S603 - our own programs
-            arguments, cwd=self.options.root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        log.close()
-        self._running.append((name, process))
-        return process
+    def __init__(self, folder: Path, port: int, environment: Mapping[str, str], signals: Signals) -> None:
+        self.folder = folder
+        self.port = port
+        self.address = f"http://127.0.0.1:{port}"
+        self._environment = dict(environment)
+        self._signals = signals
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        # Held: a process that is running and not yet in the list would stay behind.
+        with self._signals.held(), self._log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(  # noqa: S603 - our own programs
+                arguments,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: Ctrl-C reaches the demo alone, which then stops the others in order.
+                start_new_session=True,
+                # Even if the demo is killed.
+                preexec_fn=lifetime.end_with_parent,  # noqa: PLW1509 - one system call
+            )
 
     def start_hub(self) -> None:
         """Start the hub as a user would and wait until it answers.
@@ -44,38 +62,44 @@ class Processes:
         Raises:
             DemoError: it ended, or did not answer in time.
         """
-        hub = self._start("hub", [sys.executable, "manage.py", "up", "--port", str(self.options.port)])
+        self._start(HUB, [sys.executable, "manage.py", "up", "--port", str(self.port)])
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if hub.poll() is not None:
-                raise DemoError(f"The hub ended with status {hub.returncode}:\n{self.tail('hub')}")
+            self.check()
             with suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=2) as answer:  # noqa: S310 - loopback
                 if json.load(answer) == {"status": "ok"}:
                     return
-            time.sleep(0.1)
-        raise DemoError(f"The hub did not answer within {START_SECONDS} s:\n{self.tail('hub')}")
+            time.sleep(LOOK_SECONDS)
+        raise DemoError(f"The hub did not answer within {START_SECONDS} s:\n{self.tail(HUB)}")
 
-    def enrol(self, number: int, code: str) -> None:
-        """Enrol a hospital's agent over HTTP.
+    def enrol(self, name: str, code: str) -> None:
+        """Enrol an agent over HTTP.
 
         Raises:
             DemoError: the agent's own words, where it could not.
         """
-        command = self._agent(number, "enrol", "--hub", self.address, "--code", code)
-        done = subprocess.run(command, cwd=self.options.root, capture_output=True, text=True, check=False)  # noqa: S603
+        command = self._agent(name, "enrol", "--hub", self.address, "--code", code)
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise DemoError(f"The agent of hospital {number} could not enrol:\n{done.stdout}{done.stderr}")
+            raise DemoError(f"The agent of {name} could not enrol:\n{done.stdout}{done.stderr}")
 
-    def start_agent(self, number: int, scans: Path) -> None:
-        """Start a hospital's agent."""
-        self._start(f"hospital-{number}/agent", self._agent(number, "run", "--data", str(scans)))
+    def start_agent(self, name: str, scans: Path) -> None:
+        """Start an agent."""
+        self._start(name, self._agent(name, "run", "--data", str(scans)))
 
-    def _agent(self, number: int, command: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "client_agent", command, "--home", str(self.home(number)), *arguments]
+    def _agent(self, name: str, command: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "client_agent", command, "--home", str(self.home(name)), *arguments]
 
-    def home(self, number: int) -> Path:
-        """Return the folder in which a hospital's agent keeps its key and journal."""
-        return self.options.folder / f"hospital-{number}" / "agent"
+    def home(self, name: str) -> Path:
+        """Return the folder in which an agent keeps its key and journal."""
+        return self.folder / name / "agent"
+
+    def _log(self, name: str) -> Path:
+        path = self.folder / f"{name}.log" if name == HUB else self.folder / name / "agent.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def check(self) -> None:
         """Check that everything still runs.
@@ -83,25 +107,28 @@ class Processes:
         Raises:
             DemoError: a process has ended.
         """
-        for name, process in self._running:
+        for name, process in self._running.items():
             if process.poll() is not None:
                 raise DemoError(f"{name} ended with status {process.returncode}:\n{self.tail(name)}")
 
     def tail(self, name: str, lines: int = 15) -> str:
         """Return the last lines of a process's log."""
-        log = self.options.folder / f"{name}.log"
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Stop the agents, then the hub; what does not end in time is killed."""
-        for _, process in reversed(self._running):
+        """Stop the agents, then the hub; what does not end in time, or at once after another signal, is killed."""
+        self._signals.only_count()
+        asked = self._signals.count
+        for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        for _, process in reversed(self._running):
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        while any(process.poll() is None for process in self._running.values()):
+            if time.monotonic() > deadline or self._signals.count > asked:
+                break
+            time.sleep(LOOK_SECONDS)
+        for process in self._running.values():
+            if process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

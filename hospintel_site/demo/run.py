@@ -1,69 +1,88 @@
 """Run a demo from an empty folder to the summary."""
 
 import json
+import os
 import secrets
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 import django
 
 from hospintel_core import architectures
-from hospintel_core.backbone import load_backbone
+from hospintel_core.backbone import find_base_weights, load_backbone
 from hospintel_core.dataset import open_dataset
 from hospintel_core.errors import CoreError
 from hospintel_core.features import extract
 from hospintel_core.training import evaluate_head
+from hospintel_site import ports
+from hospintel_site.demo import scans
+from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.options import Options
-from hospintel_site.demo.processes import DemoError, Processes
-from hospintel_site.demo.scans import Prepared, TooFewScansError, prepare
+from hospintel_site.demo.processes import Processes
+from hospintel_site.demo.scans import Prepared
+from hospintel_site.demo.signals import Signals, Stopped
 
 MODEL_SECONDS = 60
 
 
-class Stopped(Exception):  # noqa: N818 - Ctrl-C is not an error
-    """The user wants the demo to end."""
+def run_demo(options: Options, signals: Signals) -> int:
+    """Run a demo in its emptied folder. Returns the exit status; Ctrl-C after the summary is an end as any other.
 
-
-def _stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-    raise Stopped
-
-
-def run_demo(options: Options) -> int:
-    """Run a demo. Returns the exit status: 0 done, 1 something failed (said on stderr)."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
-    shutil.rmtree(options.folder, ignore_errors=True)
-    options.folder.mkdir(parents=True)
-    processes = Processes(options)
+    Raises:
+        DemoError: something that it needs is not there or did not happen.
+        Stopped: by Ctrl-C before the summary.
+    """
+    processes = Processes(options.folder, options.port, os.environ, signals)
+    summarised = False
     try:
+        _check(options)
         _run(options, processes)
+        summarised = True
+        while not options.exit:
+            processes.check()
+            time.sleep(1)
+    except CoreError as error:
+        raise DemoError(error.detail, error.hint) from error
     except Stopped:
-        return 0
-    except (DemoError, CoreError, TooFewScansError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if getattr(error, "hint", ""):
-            print(f"hint: {error.hint}", file=sys.stderr)  # type: ignore[union-attr] # just looked
-        return 1
+        if not summarised:
+            raise
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, signal.SIG_IGN)
+        signals.only_count()
+        if signals.count:
+            print("Stopping the hub and the agents. (Once more to stop at once.)", file=sys.stderr)
         processes.stop()
     return 0
 
 
-def _say(text: str = "") -> None:
+def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _check(options: Options) -> None:
+    """Find out now what would otherwise fail after minutes.
+
+    Raises:
+        DemoError: the port is in use, or DATA or TEST cannot be used.
+        BaseWeightsError: VGG16's weights are nowhere to be found.
+    """
+    if not ports.is_free("127.0.0.1", options.port):
+        raise DemoError(
+            ports.in_use(options.port), f"End it, or choose another port: make demo PORT={options.port + 1}"
+        )
+    scans.check(options)
+    if architectures.get(options.architecture).base == "vgg16":
+        # Where they must be downloaded, that happens here and once, not in every agent.
+        given = os.environ.get("HOSPINTEL_BASE_WEIGHTS")
+        _say(f"VGG16 base weights: {find_base_weights(Path(given) if given else None)[0]}")
 
 
 def _run(options: Options, processes: Processes) -> None:
     started = time.monotonic()
-    prepared = prepare(options)
     _say(f"{options.hospitals} hospitals, {options.rounds} rounds of {options.epochs} epochs, {options.architecture}")
-    _say(f"scans: {prepared.description}" + (" (synthetic, drawn by this program)" if options.data is None else ""))
+    prepared = scans.prepare(options)
+    _say(f"scans: {prepared.description}" + (", drawn by this program" if options.data is None else ""))
     django.setup()
     from hospintel_site.demo import hub  # noqa: PLC0415 - models exist only after django.setup()
 
@@ -71,11 +90,11 @@ def _run(options: Options, processes: Processes) -> None:
     processes.start_hub()
     _say(f"hub: {processes.address}")
     passwords = {name: secrets.token_urlsafe(12) for name in ("admin", "doctor")}
-    for number, code in enumerate(hub.people_and_codes(options, passwords), start=1):
-        processes.enrol(number, code)
-        processes.start_agent(number, prepared.hospitals[number - 1])
-    run_id = hub.start_run(options)
-    rounds = hub.watch(run_id, options, processes, say=_say)
+    codes = hub.people_and_codes(options, passwords)
+    for name, folder, code in zip(options.processes, prepared.hospitals, codes, strict=True):
+        processes.enrol(name, code)
+        processes.start_agent(name, folder)
+    rounds = hub.watch(hub.start_run(options), options, processes, say=_say)
     model, head_digest = hub.final_model(MODEL_SECONDS)
     shutil.copyfile(model, options.folder / "global_model.h5")
     summary = {
@@ -90,9 +109,6 @@ def _run(options: Options, processes: Processes) -> None:
         _say(f"portal: {processes.address}  " + "  ".join(f"{who} / {word}" for who, word in passwords.items()))
         _say("Ctrl-C ends the hub and the agents.")
     _say(json.dumps(summary))
-    while not options.exit:
-        processes.check()
-        time.sleep(1)
 
 
 def _test_accuracy(options: Options, prepared: Prepared) -> float | None:
@@ -102,6 +118,7 @@ def _test_accuracy(options: Options, prepared: Prepared) -> float | None:
     if prepared.test is None:
         return None
     architecture = architectures.get(options.architecture)
-    with open_dataset(Path(prepared.test), architectures.CLASSES) as dataset:
+    with open_dataset(prepared.test, architectures.CLASSES) as dataset:
+        _say(f"testing the final version on {len(dataset.scans)} scans")
         found = extract(dataset, architecture, lambda: load_backbone(architecture))
     return evaluate_head(architecture, hub.final_head(architecture), found.features, found.labels).accuracy

@@ -32,11 +32,11 @@ class RoundFigures:
 
 
 def _bytes_down(journals: Iterable[Path], round_: Round) -> int:
-    """Return what the agents downloaded for a round, from their own journals."""
+    """Return what the agents downloaded to train in a round, from their own journals."""
     total = 0
     for journal in journals:
         with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
-            query = "SELECT COALESCE(SUM(bytes_down), 0) FROM rounds WHERE round_id = ?"
+            query = "SELECT COALESCE(SUM(bytes_down), 0) FROM rounds WHERE round_id = ? AND kind = 'train'"
             total += database.execute(query, (str(round_.pk),)).fetchone()[0]
     return total
 

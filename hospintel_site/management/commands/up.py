@@ -76,10 +76,8 @@ class Command(BaseCommand):
                 return port
         except OSError as error:
             raise CommandError(f"Cannot listen on {bind}: {error.strerror}.") from error
-        who = ports.holder(port)
-        by = f"process {who.pid} ({who.command})" if who else "a process of another account"
         raise CommandError(
-            f"Port {port} is in use by {by}. Stop it, or choose another port with --port.", returncode=EXIT_PORT_BUSY
+            f"{ports.in_use(port)} Stop it, or choose another port with --port.", returncode=EXIT_PORT_BUSY
         )
 
     def _lock(self) -> TextIO:
