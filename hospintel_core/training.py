@@ -5,12 +5,15 @@ That needs no TensorFlow, starts at once, and gives the same bytes for the same 
 (``tests/core/test_training_reference.py``) holds it to Keras' ``fit``.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from hospintel_core.adam import Adam
 from hospintel_core.architectures import Architecture
@@ -24,6 +27,23 @@ Labels = npt.NDArray[np.integer]
 EVALUATION_BATCH = 512
 # Squares of smaller gradients would be subnormal floats, which cost 30 times a normal one in every later step.
 NEGLIGIBLE = 1e-12
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+
+def _one_thread(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """Run numpy's products on one thread.
+
+    They are small: several threads wait for each other, busily and for much longer than they work, as soon as the
+    machine has anything else to do. One thread also gives the same bytes on any number of cores.
+    """
+
+    @functools.wraps(function)
+    def limited(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        with threadpool_limits(limits=1, user_api="blas"):
+            return function(*args, **kwargs)
+
+    return limited
 
 
 @dataclass(frozen=True)
@@ -95,6 +115,7 @@ def _log_softmax(logits: Floats) -> npt.NDArray[np.float64]:
     return shifted
 
 
+@_one_thread
 def train_head(
     architecture: Architecture,
     head: Arrays,
@@ -169,12 +190,14 @@ def _train_batch(
     return loss, correct
 
 
+@_one_thread
 def predict(architecture: Architecture, head: Arrays, features: Floats) -> Floats:
     """Class probabilities (n, classes) float32 of ``features`` (n, d) float32, each row adding up to 1."""
     logits = _logits(architecture, head, features)
     return np.exp(_log_softmax(logits)).astype(np.float32)
 
 
+@_one_thread
 def evaluate_head(architecture: Architecture, head: Arrays, features: Floats, labels: Labels) -> Report:
     """Confusion counts (rows = truth) and the summed loss of ``head`` on ``features`` (n, d); n = 0 is allowed.
 
