@@ -8,6 +8,7 @@ import hashlib
 import secrets
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 from uuid import UUID
 
@@ -135,15 +136,15 @@ def seal(
     )
     key, context = _derive(head, content_key, shared)
     encryptor = Cobblestone256Encryptor(key, context)
-    sealed = bytearray(size)
-    with memoryview(sealed) as view:
+    sealed = _room(size)
+    with sealed.getbuffer() as view:
         view[:_HEAD] = head
         end = _HEAD + encryptor.update_into(payload, view[_HEAD:])
         view[end : -signing.SIGNATURE_LENGTH] = encryptor.finalize()
         body = view[: -signing.SIGNATURE_LENGTH]
         view[-signing.SIGNATURE_LENGTH :] = signing.sign(signing.DOMAIN_UPDATE, body, signing_key)
         body.release()
-    return bytes(sealed)
+    return sealed.getvalue()
 
 
 def parse_header(data: Buffer) -> Header:
@@ -223,7 +224,8 @@ def open_envelope(
         head = bytes(view[:_HEAD])
         content_key, shared = _unwrap(head, rsa_private, round_private)
         key, context = _derive(head, content_key, shared)
-        return header, _decrypt(view[_HEAD : -signing.SIGNATURE_LENGTH], key, context)
+        message = view[_HEAD : -signing.SIGNATURE_LENGTH]
+        return header, _decrypt(message, header.payload_len, key, context)
 
 
 def _pack(
@@ -273,13 +275,23 @@ def _derive(head: bytes, content_key: bytes, shared: bytes) -> tuple[bytes, byte
     return key, context
 
 
-def _decrypt(message: memoryview, key: bytes, context: bytes) -> bytes:
+def _decrypt(message: memoryview, length: int, key: bytes, context: bytes) -> bytes:
     decryptor = Cobblestone256Decryptor(key, context)
     try:
         decryptor.update(message[:_SALT_AND_COMMITMENT])
     except InvalidTag as error:
         raise EnvelopeError("envelope_commitment", "The payload is sealed under another key.") from error
+    plain = _room(length)
     try:
-        return decryptor.update(message[_SALT_AND_COMMITMENT:]) + decryptor.finalize()
-    except InvalidTag as error:
+        with plain.getbuffer() as view:
+            end = decryptor.update_into(message[_SALT_AND_COMMITMENT:], view)
+            view[end:] = decryptor.finalize()
+    # ValueError: the chunks do not make ``length`` bytes.
+    except (InvalidTag, ValueError) as error:
         raise EnvelopeError("envelope_payload", "The payload has been altered.") from error
+    return plain.getvalue()
+
+
+def _room(size: int) -> BytesIO:
+    # Filled in place and handed out as bytes without a copy, which a bytearray cannot do: updates may be large.
+    return BytesIO(bytes(size))

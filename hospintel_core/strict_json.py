@@ -12,8 +12,8 @@ class RepeatedKeyError(ValueError):
 def parse(text: str) -> Any:
     """Return the value of ``text``; ValueError for anything that another reader could take otherwise or refuse."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-        # JSON may spell half a surrogate pair, which no one could store or print later.
+        value = json.loads(text, object_pairs_hook=_unique)
+        # Python also reads NaN, 1e999 and half surrogate pairs, which no one could write, store or print later.
         canonical(value).encode("utf-8")
     except RecursionError as error:
         raise ValueError("too deeply nested") from error
@@ -32,7 +32,3 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise RepeatedKeyError(key)
         found[key] = value
     return found
-
-
-def _refuse(text: str) -> None:
-    raise ValueError(text)

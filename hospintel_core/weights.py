@@ -206,4 +206,4 @@ def _check_tensor(spec: TensorSpec, entry: object) -> tuple[int, int]:
 
 def _is_ints(value: object) -> bool:
     # True is an int to Python, but not to the library.
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and all(type(item) is int for item in value)

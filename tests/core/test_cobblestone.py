@@ -32,7 +32,8 @@ def by_library(message, key, context):
 
 
 def by_envelope(message, key, context):
-    return envelope._decrypt(memoryview(message), key, context)
+    body = len(message) - 56
+    return envelope._decrypt(memoryview(message), max(0, body - 16 * (body // 16_400 + 1)), key, context)
 
 
 READERS = pytest.mark.parametrize("reader", [by_library, by_envelope, second_reader.open_chunks])

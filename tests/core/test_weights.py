@@ -169,6 +169,12 @@ def test_the_plain_file_that_the_hostile_ones_start_from_is_accepted():
         ("weights_length", changed("b", data_offsets=[8, 31])),
         ("weights_length", changed("b", data_offsets=[8, 33])),
         ("weights_length", changed("b", data_offsets=[4, 28])),
+        ("weights_length", changed("a/bias", data_offsets=[4, 12])),
+        (
+            "weights_length",
+            changed("a/bias", data_offsets=[0, 4]) | {"b": {**GOOD_HEADER["b"], "data_offsets": [4, 32]}},
+        ),
+        ("weights_length", changed("a/bias", data_offsets=[24, 32])),
         ("weights_length", changed("b", data_offsets=[12, 36])),
         ("weights_length", changed("b", data_offsets=[32, 8])),
         ("weights_length", changed("b", data_offsets=[-1, 23])),
