@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 
 from django.contrib.auth.models import Group
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.text import slugify
 from guardian.shortcuts import assign_perm
@@ -27,19 +28,25 @@ class AccountError(Exception):
 
 def create_hospital(name: str, *, actor: str) -> Hospital:
     """Create a hospital and its group. Raises AccountError(name_invalid | name_taken)."""
-    name = name.strip()
-    slug = slugify(name)[:60]
-    if not slug or len(name) > MAX_NAME:
-        raise AccountError("name_invalid", "A hospital's name needs letters or digits, and at most 100 characters.")
     with transaction():
-        if Hospital.objects.filter(name=name).exists() or Hospital.objects.filter(slug=slug).exists():
-            raise AccountError("name_taken", f"There already is a hospital called {name}.")
+        name, slug = checked_name(name)
         hospital = Hospital(name=name, slug=slug)
         hospital.members_group = Group.objects.create(name=f"hospital:{hospital.pk}:members")
         hospital.save(force_insert=True)
         assign_permissions(hospital)
         record("hospital.create", actor=actor, obj=hospital, name=name)
     return hospital
+
+
+def checked_name(name: str) -> tuple[str, str]:
+    """Return a hospital's name and slug. Raises AccountError(name_invalid | name_taken)."""
+    name = name.strip()
+    slug = slugify(name)[:60]
+    if not slug or len(name) > MAX_NAME:
+        raise AccountError("name_invalid", "A hospital's name needs letters or digits, and at most 100 characters.")
+    if Hospital.objects.filter(Q(name=name) | Q(slug=slug)).exists():
+        raise AccountError("name_taken", f"There already is a hospital called {name}, or nearly so.")
+    return name, slug
 
 
 def assign_permissions(hospital: Hospital) -> None:
@@ -77,16 +84,34 @@ def create_person(username: str, password: str, *, role: Role, actor: str) -> Us
 
 
 def change_role(user: User, role: Role, *, actor: str) -> None:
-    """Give a person another role. Raises AccountError(last_admin) for the only active administrator."""
+    """Give a person another role. Raises AccountError(last_admin) for the only active one."""
     with transaction():
         before = user.role
-        others = User.objects.filter(role=Role.ADMIN, is_active=True).exclude(pk=user.pk)
-        if before == Role.ADMIN and role != Role.ADMIN and not others.exists():
-            raise AccountError("last_admin", "The only administrator must stay one.")
+        if before == role:
+            return
+        _keep_an_admin(user)
         if User.objects.filter(pk=user.pk, role=before).update(role=role, **flags(role)) != 1:
             raise AccountError("role_changed", "Somebody else changed this person's role just now.")
         record("person.role", actor=actor, obj=user, visibility="admin", was=before, role=str(role))
     user.refresh_from_db(fields=["role", "is_staff", "is_superuser"])
+
+
+def set_active(user: User, *, active: bool, actor: str) -> None:
+    """Let a person sign in, or keep them out from their next request on. Raises AccountError(last_admin)."""
+    with transaction():
+        if not active:
+            _keep_an_admin(user)
+        if User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active):
+            record("person.activate" if active else "person.deactivate", actor=actor, obj=user, visibility="admin")
+    user.is_active = active
+
+
+def _keep_an_admin(user: User) -> None:
+    if (
+        user.role == Role.ADMIN
+        and not User.objects.filter(role=Role.ADMIN, is_active=True).exclude(pk=user.pk).exists()
+    ):
+        raise AccountError("last_admin", "This is the only active administrator.")
 
 
 def issue_first_admin_link() -> str | None:

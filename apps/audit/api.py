@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from django.db import transaction as database
 from django.db.models import Model
-from django.db.models.expressions import BaseExpression
 
 from apps.audit.chain import Draft, append, check_facts
 from apps.audit.denials import count_unknown, flush_denials
@@ -173,7 +172,7 @@ def advance(
         was=origin,
         **facts,
     )
-    computed = [column for column, value in values.items() if isinstance(value, BaseExpression)]
+    computed = [column for column, value in values.items() if hasattr(value, "resolve_expression")]
     for column, value in values.items():
         if column not in computed:
             setattr(obj, column, value)

@@ -70,14 +70,14 @@ def _problem(row: dict[str, Any], expected: int, previous: str) -> str:  # noqa:
         return "the body does not have the stored hash"
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "the body is not JSON"
-    if content["seq"] != expected:
+    if not isinstance(content, dict) or content.get("seq") != expected:
         return "the body carries another number"
-    if content["prev"] != previous or row["prev_hash"] != previous:
+    if content.get("prev") != previous or row["prev_hash"] != previous:
         return "the link to the entry before does not hold"
     for column in _COPIES:
-        if content[column] != row[column]:
+        if content.get(column) != row[column]:
             return f"the column {column} differs from the body"
     return ""
 

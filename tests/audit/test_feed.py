@@ -1,0 +1,46 @@
+"""The audit is the event feed."""
+
+import pytest
+
+from apps.audit.api import events_after, record, transaction
+from apps.audit.feed import MAX_EVENTS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _events() -> None:
+    with transaction():
+        for number in range(6):
+            visibility = ("everyone", "admin", "hospital:1")[number % 3]
+            record("x.y", actor="system:test", objects=["a:1", "b:2"], visibility=visibility, number=number)
+
+
+def numbers(**of: object) -> list[int]:
+    return [event["facts"]["number"] for event in events_after(**of)]  # type: ignore[arg-type]
+
+
+def test_events_come_in_order_after_the_last_one_seen():
+    assert numbers(seq=0) == [0, 1, 2, 3, 4, 5]
+    assert numbers(seq=4) == [4, 5]
+    assert numbers(seq=0, limit=2) == [0, 1]
+    assert numbers(seq=6) == []
+
+
+def test_people_get_what_they_may_see():
+    assert numbers(seq=0, visibilities=["everyone"]) == [0, 3]
+    assert numbers(seq=0, visibilities=["everyone", "hospital:1"]) == [0, 2, 3, 5]
+    assert numbers(seq=0, visibilities=[]) == []
+
+
+def test_an_event_names_its_objects_and_nothing_of_the_chain():
+    event = events_after(0)[0]
+    assert event["objects"] == ["a:1", "b:2"]
+    assert set(event) == {"seq", "ts_us", "action", "actor", "object", "objects", "outcome", "visibility", "facts"}
+
+
+def test_nobody_gets_more_than_the_limit():
+    with transaction():
+        for number in range(MAX_EVENTS + 1):
+            record("x.y", actor="system:test", number=number)
+    assert len(events_after(0, limit=10_000)) == MAX_EVENTS
