@@ -144,6 +144,7 @@ class MembershipAdmin(AuditedModelAdmin):
     list_display = ("user", "hospital", "created_at")
     list_filter = ("hospital",)
     list_select_related = ("user", "hospital")
+    fields = ("user", "hospital")
     autocomplete_fields = ("user",)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:  # noqa: ARG002 - Django's

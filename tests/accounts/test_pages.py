@@ -1,0 +1,160 @@
+"""Signing in and out, the first administrator's page, and Django admin behind the same door."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts import pipeline
+from apps.accounts.models import Hospital, Membership, Role, User
+from apps.audit import denials
+from apps.audit.api import events_after, flush_denials
+
+pytestmark = pytest.mark.django_db
+PASSWORD = "correct horse battery"
+LOGIN = "/accounts/login/"
+
+
+@pytest.fixture(autouse=True)
+def _no_counts_left() -> None:
+    denials._counts.clear()
+
+
+def last() -> dict[str, Any]:
+    return events_after(0, 500)[-1]
+
+
+def test_signing_in_and_out_is_recorded(cast: Any, client: Client):
+    response = client.post(LOGIN, {"username": "north_doctor", "password": PASSWORD})
+    assert response.status_code == 302
+    assert (last()["action"], last()["actor"]) == ("login.ok", cast.north_doctor.actor)
+    assert last()["facts"]["address"] == "127.0.0.1"
+    assert client.get("/accounts/logout/").status_code == 405
+    assert client.post("/accounts/logout/").status_code == 302
+    assert last()["action"] == "login.end"
+
+
+def test_a_refused_sign_in_is_counted_without_what_was_typed(cast: Any, client: Client):
+    for name in ("north_doctor", "nobody", "my-secret-password"):
+        response = client.post(LOGIN, {"username": name, "password": "wrong"})
+        assert response.status_code == 200
+        assert b"correct username and password" in response.content
+    assert flush_denials() == 1
+    assert (last()["action"], last()["outcome"]) == ("login.refused", "denied")
+    assert last()["facts"]["calls"] == 3
+    assert "secret" not in str(last())
+
+
+def test_somebody_deactivated_is_out_on_the_next_request(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    assert client.get("/admin/").status_code == 200
+    pipeline.change_role(cast.reader, Role.ADMIN, actor="system:test")
+    pipeline.set_active(cast.admin, active=False, actor="system:test")
+    assert client.get("/admin/").status_code == 302
+    assert client.post(LOGIN, {"username": "admin", "password": PASSWORD}).status_code == 200
+
+
+def test_pages_send_a_strict_policy_and_no_inline_code(client: Client):
+    response = client.get(LOGIN)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    page = response.content.decode()
+    for inline in ("style=", "onclick=", "<script>", "<style"):
+        assert inline not in page
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+
+
+def test_the_first_administrators_page_works_once(client: Client):
+    token = pipeline.issue_first_admin_link()
+    page = f"/first-admin/{token}"
+    assert client.get("/first-admin/wrong").status_code == 404
+    assert client.get(page).status_code == 200
+    weak = client.post(page, {"username": "chief", "password1": "short", "password2": "short"})
+    assert b"too short" in weak.content
+    assert not User.objects.exists()
+    made = client.post(page, {"username": "chief", "password1": PASSWORD, "password2": PASSWORD})
+    assert made.status_code == 302
+    assert User.objects.get().role == Role.ADMIN
+    assert client.get("/admin/").status_code == 200
+    assert client.get(page).status_code == 404
+    assert client.post(page, {"username": "x", "password1": PASSWORD, "password2": PASSWORD}).status_code == 404
+
+
+def test_admin_uses_our_login_and_is_for_administrators(cast: Any, client: Client):
+    response = client.get("/admin/accounts/user/")
+    assert response.status_code == 302
+    assert response.headers["Location"].startswith("/admin/login/")
+    response = client.get(response.headers["Location"])
+    assert response.headers["Location"] == f"{LOGIN}?next=/admin/accounts/user/"
+    client.force_login(cast.north_doctor)
+    assert client.get("/admin/accounts/user/").status_code == 302
+
+
+def test_every_page_of_admin_opens_for_an_administrator(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    for name in ("accounts_user", "accounts_hospital", "accounts_membership", "audit_auditentry"):
+        assert client.get(reverse(f"admin:{name}_changelist")).status_code == 200
+    assert client.get(reverse("admin:accounts_user_change", args=[cast.reader.pk])).status_code == 200
+    assert client.get(reverse("admin:audit_auditentry_change", args=[1])).status_code == 200
+
+
+def test_admin_changes_roles_by_action_alone(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    edited = {"username": "reader", "role": "admin", "is_staff": "on", "email": "r@example.org"}
+    client.post(reverse("admin:accounts_user_change", args=[cast.reader.pk]), edited)
+    cast.reader.refresh_from_db()
+    assert (cast.reader.role, cast.reader.email) == (Role.USER, "r@example.org")
+    assert (last()["action"], last()["facts"]) == ("admin.user.change", {"fields": "Email address"})
+    chosen = {"action": "make_doctor", "_selected_action": [cast.reader.pk]}
+    client.post(reverse("admin:accounts_user_changelist"), chosen)
+    cast.reader.refresh_from_db()
+    assert cast.reader.role == Role.DOCTOR
+    assert (last()["action"], last()["actor"]) == ("person.role", cast.admin.actor)
+    client.post(
+        reverse("admin:accounts_user_changelist"), {"action": "deactivate", "_selected_action": [cast.admin.pk]}
+    )
+    cast.admin.refresh_from_db()
+    assert cast.admin.is_active
+
+
+def test_admin_adds_people_hospitals_and_members(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    person = {"username": "new", "role": "admin", "password1": PASSWORD, "password2": PASSWORD}
+    client.post(reverse("admin:accounts_user_add"), person)
+    new = User.objects.get(username="new")
+    assert new.is_superuser
+    assert last()["action"] == "admin.user.add"
+    client.post(reverse("admin:accounts_hospital_add"), {"name": "East Clinic"})
+    east = Hospital.objects.get(name="East Clinic")
+    assert east.members_group is not None
+    assert [event["action"] for event in events_after(0, 500)][-2:] == ["hospital.create", "admin.hospital.add"]
+    again = client.post(reverse("admin:accounts_hospital_add"), {"name": "east clinic"})
+    assert b"already is a hospital" in again.content
+    client.post(reverse("admin:accounts_membership_add"), {"user": cast.outsider.pk, "hospital": east.pk})
+    membership = Membership.objects.get(user=cast.outsider)
+    assert User.objects.get(pk=cast.outsider.pk).has_perm("accounts.view_hospital", east)
+    client.post(reverse("admin:accounts_membership_delete", args=[membership.pk]), {"post": "yes"})
+    assert not User.objects.get(pk=cast.outsider.pk).has_perm("accounts.view_hospital", east)
+
+
+def test_admin_sets_passwords_and_says_so(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    page = f"/admin/accounts/user/{cast.reader.pk}/password/"
+    assert client.get(page).status_code == 200
+    fresh = "staple battery horse"
+    client.post(page, {"password1": fresh, "password2": fresh, "usable_password": "true", "set-password": "x"})
+    cast.reader.refresh_from_db()
+    assert cast.reader.check_password(fresh)
+    assert last()["action"] == "admin.user.change"
+    assert fresh not in str(last())
+
+
+def test_admin_cannot_touch_audit_entries(cast: Any, client: Client):
+    client.force_login(cast.admin)
+    assert client.get(reverse("admin:audit_auditentry_add")).status_code == 403
+    assert client.post(reverse("admin:audit_auditentry_delete", args=[1]), {"post": "yes"}).status_code == 403
+    assert client.post(reverse("admin:audit_auditentry_change", args=[1]), {"actor": "x"}).status_code == 403
+    assert client.post(reverse("admin:accounts_user_delete", args=[cast.reader.pk]), {"post": "yes"}).status_code == 403

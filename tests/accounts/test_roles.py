@@ -1,0 +1,51 @@
+"""The one table of who may do what."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from apps.accounts.models import Role
+from apps.accounts.roles import MAY, may, require
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_table_read_aloud(cast: Any):
+    person = {Role.ADMIN: cast.admin, Role.DOCTOR: cast.north_doctor, Role.USER: cast.reader}
+    for what, roles in MAY.items():
+        assert Role.ADMIN in roles
+        for role in Role:
+            assert may(person[role], what) == (role in roles)
+        assert not may(AnonymousUser(), what)
+
+
+def test_somebody_deactivated_may_nothing(cast: Any):
+    cast.admin.is_active = False
+    assert not any(may(cast.admin, what) for what in MAY)
+
+
+def test_what_is_not_in_the_table_is_a_mistake_in_the_code(cast: Any):
+    with pytest.raises(KeyError):
+        may(cast.admin, "fly")
+    with pytest.raises(KeyError):
+        require("fly")
+
+
+def test_a_guarded_page_sends_strangers_to_the_login_and_refuses_the_others(cast: Any, rf: RequestFactory):
+    @require("steer_runs")
+    def page(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("in")
+
+    request = rf.get("/page?x=1")
+    request.user = AnonymousUser()
+    answer = page(request)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/accounts/login/?next=/page%3Fx%3D1")
+    request.user = cast.north_doctor
+    with pytest.raises(PermissionDenied):
+        page(request)
+    request.user = cast.admin
+    assert page(request).content == b"in"
