@@ -17,6 +17,17 @@ app = Celery("hospintel")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
+# Celery 5.7 deprecates a queue at the task: a router asks this table, which hub_task fills.
+_queue_of: dict[str, str] = {}
+
+
+def _route(name: str, *_args: Any, **_kwargs: Any) -> dict[str, str] | None:
+    queue = _queue_of.get(name)
+    return {"queue": queue} if queue else None
+
+
+app.conf.task_routes = (_route,)
+
 if not settings.REDIS_URL:
     for _key in ("data_folder_in", "control_folder"):
         Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS[_key]).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,6 +44,8 @@ def hub_task(queue: Literal["default", "training"] = "default", **options: Any) 
         if code.co_argcount or code.co_posonlyargcount:
             raise TypeError(f"The task {function.__name__} must take keyword-only arguments.")
         declare: Any = app.task  # celery-types has no signature for a call with **options
-        return declare(queue=queue, acks_late=True, reject_on_worker_lost=True, ignore_result=True, **options)(function)
+        task = declare(acks_late=True, reject_on_worker_lost=True, ignore_result=True, **options)(function)
+        _queue_of[task.name] = queue
+        return task
 
     return decorate

@@ -5,15 +5,18 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import APIException
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.models import User
 from apps.audit.api import deny
 from apps.federation.models import Agent, Federation
 from apps.federation.pipeline.enrol import secret_hash
@@ -52,18 +55,21 @@ def federation_of(agent: Agent, slug: str) -> Federation:
     return federation
 
 
-def audit_refusal(refusal: Refusal, request: HttpRequest | Request, agent: Agent | None, **facts: Any) -> None:
+def audit_refusal(refusal: Refusal, request: HttpRequest | Request, caller: Agent | User | None) -> None:
     """Write the denial of a call, unless the pipeline has recorded it with the object it concerns."""
-    if refusal.extra.pop("recorded", False):
+    if refusal.recorded:
         return
-    deny(
-        f"{request.method} {route_of(request)}"[:60],
-        code=refusal.code,
-        actor=agent.actor if agent else "unknown",
-        address=str(request.META.get("REMOTE_ADDR", "")),
-        visibility=agent.hospital.visibility if agent else "admin",
-        **facts,
-    )
+    try:
+        deny(
+            f"{request.method} {route_of(request)}"[:60],
+            code=refusal.code,
+            actor=caller.actor if caller else "unknown",
+            address=str(request.META.get("REMOTE_ADDR", "")),
+            visibility=caller.hospital.visibility if isinstance(caller, Agent) else "admin",
+        )
+    except DatabaseError:
+        # The caller still gets the answer: a full disk is one of the things that are refused.
+        logger.exception("The refusal %s of a call could not be written to the audit", refusal.code)
 
 
 def route_of(request: HttpRequest | Request) -> str:
@@ -111,19 +117,25 @@ class HubView(APIView):
     authentication_classes: Any = []
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer a refusal; leave everything else to the project's handler."""
+        """Answer and audit a refusal, whether it is ours or the framework's (a malformed body, a missing right)."""
         if isinstance(exc, Refusal):
-            audit_refusal(exc, self.request, self._agent_or_none())
+            audit_refusal(exc, self.request, self._caller())
             return Response(refusal_body(exc), status=exc.status)
-        return super().handle_exception(exc)
+        answer = super().handle_exception(exc)
+        refusal = Refusal(answer.data["code"], answer.data["detail"], answer.status_code)
+        audit_refusal(refusal, self.request, self._caller())
+        return answer
 
-    def _agent_or_none(self) -> Agent | None:
+    def _caller(self) -> Agent | User | None:
         try:
             auth: object = self.request.auth
-        except Refusal:
+            user: object = self.request.user
+        except (Refusal, APIException):
             # Asking who calls is what was refused.
             return None
-        return auth if isinstance(auth, Agent) else None
+        if isinstance(auth, Agent):
+            return auth
+        return user if isinstance(user, User) else None
 
 
 # Agents carry no cookies: there is nothing for a forged cross-site request to ride on.

@@ -1,0 +1,24 @@
+"""HTTP to the hub's real views."""
+
+import json
+from typing import Any
+
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+
+class HubClient(Client):
+    """Django's test client, with the bodies our callers send."""
+
+    def put_bytes(self, path: str, body: bytes, **options: Any) -> Any:
+        """PUT raw bytes."""
+        return self.put(path, body, content_type="application/octet-stream", **options)
+
+    def post_json(self, path: str, body: object, **options: Any) -> Any:
+        """POST JSON; text is sent as it is."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        return self.post(path, text, content_type="application/json", **options)
+
+    def post_file(self, path: str, content: bytes, *, field: str = "file", **options: Any) -> Any:
+        """POST one file as multipart."""
+        return self.post(path, {field: SimpleUploadedFile("update.hspu", content)}, **options)
