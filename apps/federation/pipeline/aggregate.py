@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
-from apps.federation.models import ModelVersion, Round, Update
+from apps.federation.models import Agent, ModelVersion, Round, Update
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.finish import fail_round
 from apps.federation.pipeline.inspect import open_update
@@ -28,8 +28,8 @@ MAX_TRIES = 3
 def close(round_id: UUID) -> list[Next]:
     """Close a collecting round where it is due; safe to call at any time.
 
-    It is due when all expected agents are in, `grace` seconds after the quorum was, or at the deadline (counted
-    from the first accepted update), which without a quorum fails the round.
+    It is due when all expected agents are in (those revoked since are not waited for), `grace` seconds after the
+    quorum was, or at the deadline (counted from the first accepted update), which without a quorum fails the round.
     """
     round_ = Round.objects.select_related("run__federation").get(pk=round_id)
     if round_.state != RoundState.COLLECTING or round_.first_accepted_at is None:
@@ -44,13 +44,13 @@ def close(round_id: UUID) -> list[Next]:
         Round.objects.filter(pk=round_id, quorum_at__isnull=True).update(quorum_at=now)
         round_.quorum_at = now
     overdue = now >= round_.first_accepted_at + timedelta(seconds=federation.deadline)
-    complete = quorum and accepted >= set(round_.expected)
+    awaited = Agent.objects.active().filter(pk__in=round_.expected).values_list("pk", flat=True)
+    missing = {str(pk) for pk in awaited} - accepted
     patient = round_.quorum_at is not None and now >= round_.quorum_at + timedelta(seconds=federation.grace)
     if overdue and not quorum:
         return fail_round(round_, "quorum", actor=WORKER)
-    if not (complete or (quorum and (patient or overdue))):
+    if not quorum or (missing and not patient and not overdue):
         return []
-    missing = sorted(set(round_.expected) - accepted)
     try:
         with transaction():
             advance(

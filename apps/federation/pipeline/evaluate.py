@@ -14,7 +14,7 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, Evaluation, ModelVersion, Round, Run
 from apps.federation.pipeline.inspect import store_report
-from apps.federation.pipeline.open_round import build_manifest
+from apps.federation.pipeline.open_round import build_manifest, online
 from apps.federation.pipeline.publish import hold, publish
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
@@ -124,11 +124,11 @@ def _close_final(round_: Round) -> list[Next]:
     """End the evaluation of a run's last version when the agents that are online have reported, or at its deadline."""
     if round_.evaluation_opened_at is None or round_.evaluation_closed_at is not None:
         return []
-    reporters = {
-        str(pk) for pk in round_.evaluations.filter(kind=Evaluation.Kind.EVALUATE).values_list("agent", flat=True)
-    }
+    reporters = set(round_.evaluations.filter(kind=Evaluation.Kind.EVALUATE).values_list("agent", flat=True))
+    awaited = {agent.pk for agent in online(round_.run.federation) if str(agent.pk) in round_.expected}
     overdue = round_.evaluation_deadline_at is not None and timezone.now() >= round_.evaluation_deadline_at
-    if not (overdue or reporters >= set(round_.expected)):
+    # Without any report the hub itself may have been away: then nobody is online yet.
+    if not overdue and (awaited - reporters or not reporters):
         return []
     if _end_evaluation(round_):
         end_run(round_.run)
