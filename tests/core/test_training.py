@@ -227,3 +227,71 @@ def test_moments_of_a_silent_unit_do_not_linger_as_subnormal_floats():
         assert not ((first != 0) & (np.abs(first) < FLUSH_BELOW)).any()
         assert not ((second != 0) & (second < FLUSH_BELOW)).any()
         assert not first.any()
+
+
+class GradientRecorder:
+    """Stands where Adam stands and keeps the gradients."""
+
+    def __init__(self):
+        self.kernels, self.biases = {}, {}
+
+    def begin_step(self):
+        pass
+
+    def update_kernel(self, depth, inputs, delta):
+        self.kernels[depth] = inputs.T @ delta
+
+    def update_bias(self, depth, delta):
+        self.biases[depth] = delta.sum(axis=0)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_gradients_agree_with_differences_of_the_loss(dropout):
+    layers = (Dense("a", 6, "relu", 0.5), Dense("b", 5, "relu", 0.3), Dense("c", 3, "softmax"))
+    architecture = Architecture("three", "pixels", 2, 1, 4, layers, ("x", "y", "z"))
+    rng = np.random.default_rng(8)
+    head = {name: array.astype(np.float64) for name, array in architectures.initial_head(architecture, 2).items()}
+    for layer in layers:
+        head[layer.bias] += rng.normal(0, 0.3, layer.units)  # At 0 a silent layer would sit on the rectifier's kink.
+    inputs, truth = rng.random((7, 4)), rng.integers(0, 3, 7)
+
+    def run(values):
+        """Mean loss, with the masks that seed 5 draws."""
+        network = training._Network(architecture, values, 7)
+        network.outputs = [np.empty(array.shape) for array in network.outputs]
+        logits = network.forward(inputs, np.random.default_rng(5) if dropout else None)
+        log_probabilities = training._log_softmax(logits)
+        delta = np.exp(log_probabilities)
+        delta[np.arange(7), truth] -= 1
+        return network, -log_probabilities[np.arange(7), truth].mean(), delta / 7
+
+    network, _, delta = run(head)
+    found = GradientRecorder()
+    network.backward(inputs, delta, dropout=dropout, adam=found)
+    for depth, layer in enumerate(layers):
+        for name, gradient in ((layer.kernel, found.kernels[depth]), (layer.bias, found.biases[depth])):
+            for place in np.ndindex(gradient.shape):
+                sides = []
+                for step in (1e-6, -1e-6):
+                    moved = {key: array.copy() for key, array in head.items()}
+                    moved[name][place] += step
+                    sides.append(run(moved)[1])
+                assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(gradient[place], abs=1e-6), (name, place)
+
+
+def test_diverging_training_stops_at_once():
+    features, labels = blobs(64)
+    features[:] = np.float32(3e38)
+    epochs = []
+    with pytest.raises(TrainingError) as caught, np.errstate(all="ignore"):
+        training.train_head(
+            PIXELS,
+            architectures.initial_head(PIXELS, 1),
+            features,
+            labels,
+            Plan(epochs=100),
+            seed=0,
+            on_epoch=epochs.append,
+        )
+    assert caught.value.code == "training_not_finite"
+    assert epochs == []
