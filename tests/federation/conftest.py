@@ -38,7 +38,7 @@ if connection.vendor == "sqlite":
     def world(
         clean_hub: None, snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_path: Path
     ) -> Iterator[World]:
-        """Give the test a hub of its own. Its keys are shared: a process reads an RSA file once, which takes a while."""
+        """Give the test a hub of its own, but for the keys: a process reads an RSA file once, which takes a while."""
         settings.KEYS = snapshot.folder / "keys"
         with django_db_blocker.unblock(), snapshot.restored(tmp_path) as restored:
             yield restored

@@ -9,7 +9,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
-from apps.accounts.models import Role, User
+from apps.accounts.models import User
+from apps.accounts.roles import may
 from apps.federation.api.base import audit_refusal, find_agent, refusal_json
 from apps.federation.api.files import serve
 from apps.federation.models import Agent, Federation, ModelVersion
@@ -54,34 +55,43 @@ async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
     )
 
 
-def _may_download(request: HttpRequest) -> None:
-    """Agents by token; doctors and admins by session."""
+def _caller_of(request: HttpRequest) -> Agent | User:
+    """Agents by token; people by session."""
     if request.headers.get("Authorization"):
-        find_agent(request.headers["Authorization"])
-        return
-    user = request.user
-    if not isinstance(user, User):
+        return find_agent(request.headers["Authorization"])
+    if not isinstance(request.user, User):
         raise Refusal("login_required", "Sign in, or send an agent's token.", 401)
-    if user.role not in {Role.ADMIN, Role.DOCTOR}:
+    return request.user
+
+
+def _current(caller: Agent | User, slug: str) -> ModelVersion:
+    """Return the current version of a federation, for its hospitals' agents, for doctors and admins."""
+    if isinstance(caller, User) and not may(caller, "download_model"):
         raise Refusal("permission_denied", "The model is for agents, doctors and admins.", 403)
+    federations = Federation.objects.select_related("current").filter(pk=slug)
+    if isinstance(caller, Agent):
+        federations = federations.filter(participations__hospital=caller.hospital_id)
+    federation = federations.first()
+    if federation is None or federation.current is None:
+        raise Refusal("model_unknown", "There is no such model.", 404)
+    return federation.current
 
 
 def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
+    caller: Agent | User | None = None
     try:
-        _may_download(request)
-        federation = Federation.objects.select_related("current").filter(pk=slug).first()
-        if federation is None or federation.current is None:
-            raise Refusal("model_unknown", "There is no model yet.", 404)
-        path = storage.model_path(federation.current.digest)
+        caller = _caller_of(request)
+        version = _current(caller, slug)
+        path = storage.model_path(version.digest)
         if not path.exists():
-            enqueue([Next("write_model", federation.current.pk)])
+            enqueue([Next("write_model", version.pk)])
             return None
     except Refusal as refusal:
-        audit_refusal(refusal, request, None)
+        audit_refusal(refusal, request, caller)
         raise
     finally:
         close_old_connections()
-    return path, federation.current.digest
+    return path, version.digest
 
 
 @csrf_exempt
