@@ -1,10 +1,7 @@
 """manage.py up."""
 
-import fcntl
-import os
 from argparse import ArgumentParser
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -15,6 +12,7 @@ from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
 from apps.federation.pipeline.bootstrap import bootstrap
 from hospintel_core.errors import CoreError
 from hospintel_site import ports
+from hospintel_site.lock import FolderInUse, hold
 from hospintel_site.supervisor import Supervisor, answers, children, say
 
 EXIT_PORT_BUSY = 3
@@ -38,8 +36,14 @@ class Command(BaseCommand):
         settings.BIND = bind
         self.check()
         port = self._port(bind, options["port"])
-        with self._lock():
-            self._serve(bind, port)
+        try:
+            with hold(settings.VAR):
+                self._serve(bind, port)
+        except FolderInUse as error:
+            raise CommandError(
+                f"Process {error.pid} already runs a hub on {settings.VAR}. Stop it, or set HOSPINTEL_VAR.",
+                returncode=EXIT_ALREADY_UP,
+            ) from None
 
     def _serve(self, bind: str, port: int) -> None:
         call_command("migrate", interactive=False, verbosity=0)
@@ -79,24 +83,6 @@ class Command(BaseCommand):
         raise CommandError(
             f"{ports.in_use(port)} Stop it, or choose another port with --port.", returncode=EXIT_PORT_BUSY
         )
-
-    def _lock(self) -> TextIO:
-        """Hold the folder: two hubs on one embedded database would do everything twice."""
-        path: Path = settings.VAR / "up.pid"
-        held = path.open("a+", encoding="ascii")
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held.seek(0)
-            pid = held.read().strip() or "unknown"
-            raise CommandError(
-                f"Process {pid} already runs a hub on {settings.VAR}. Stop it, or set HOSPINTEL_VAR to another folder.",
-                returncode=EXIT_ALREADY_UP,
-            ) from None
-        held.truncate(0)
-        held.write(str(os.getpid()))
-        held.flush()
-        return held
 
 
 def _shown(bind: str) -> str:
