@@ -1,0 +1,219 @@
+"""The agent's home: which files lie in it, and config.json, written once at enrolment."""
+
+import base64
+import binascii
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import platformdirs
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from client_agent.errors import SetupError, storing
+from client_agent.http import check_hub_url
+from hospintel_core import signing
+from hospintel_core.errors import SignatureError
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds everything the agent keeps; only its owner can look into it."""
+
+    folder: Path
+
+    @classmethod
+    def default(cls) -> "Home":
+        """The home of the user who runs the agent."""
+        return cls(platformdirs.user_data_path("hospintel-agent", appauthor=False))
+
+    @property
+    def config(self) -> Path:
+        """What was agreed at enrolment, the token included."""
+        return self.folder / "config.json"
+
+    @property
+    def key(self) -> Path:
+        """The Ed25519 key that signs updates and reports; it never leaves."""
+        return self.folder / "identity.pem"
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file with one row a task."""
+        return self.folder / "journal.sqlite3"
+
+    @property
+    def models(self) -> Path:
+        """Downloaded models by digest."""
+        return self.folder / "models"
+
+    @property
+    def rounds(self) -> Path:
+        """Trained deltas and sealed updates of open rounds."""
+        return self.folder / "rounds"
+
+    @property
+    def features(self) -> Path:
+        """The feature cache: may be deleted at any time."""
+        return self.folder / "features"
+
+    def create(self) -> None:
+        """Make the folders, closed to others.
+
+        Raises:
+            StorageError: home_not_writable, disk_full.
+        """
+        with storing("the agent's home"):
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.models, self.rounds):
+                folder.mkdir(exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second agent out of this home: both would work on the same round.
+
+        Raises:
+            SetupError: home_busy.
+        """
+        # An SQLite lock works on every system, and the system frees it when the process dies.
+        with storing("the agent's home"):
+            lock = sqlite3.connect(self.folder / "lock.sqlite3", timeout=0, isolation_level=None)
+        try:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise SetupError(
+                    "home_busy",
+                    f"another agent works with the home {self.folder}",
+                    "stop it first, or give this one a --home of its own",
+                ) from error
+            yield
+        finally:
+            lock.close()
+
+
+@dataclass(frozen=True)
+class Config:
+    """What enrolment agreed on. `ca` and `data` are absolute paths, or empty."""
+
+    hub: str
+    agent_id: UUID
+    token: str
+    hospital: str
+    federation: str
+    hub_identity: str
+    ca: str = ""
+    data: str = ""
+
+    @property
+    def identity(self) -> Ed25519PublicKey:
+        """The hub's pinned identity key."""
+        return signing.ed25519_from_raw(base64.b64decode(self.hub_identity, validate=True))
+
+    @property
+    def ca_path(self) -> Path | None:
+        """The CA file, None for the machine's own roots."""
+        return Path(self.ca) if self.ca else None
+
+    def save(self, home: Home) -> None:
+        """Write config.json, 0600, whole or not at all; never over an existing one.
+
+        Raises:
+            SetupError: already_enrolled.
+            StorageError: the home cannot be written.
+        """
+        if home.config.exists():
+            raise already_enrolled(home)
+        values = asdict(self) | {"format": FORMAT, "agent_id": str(self.agent_id)}
+        with storing("config.json"):
+            write_private(home.config, json.dumps(values, indent=2).encode() + b"\n")
+
+
+def already_enrolled(home: Home) -> SetupError:
+    """The error for enrolling twice into one home."""
+    return SetupError(
+        "already_enrolled",
+        f"an agent is enrolled in {home.folder}",
+        "use another --home for another agent; an enrolment is never overwritten",
+    )
+
+
+def load_config(home: Home) -> Config:
+    """Read config.json.
+
+    Raises:
+        SetupError: not_enrolled, config_broken.
+    """
+    try:
+        values = json.loads(home.config.read_bytes())
+    except FileNotFoundError as error:
+        raise SetupError(
+            "not_enrolled",
+            f"no agent is enrolled in {home.folder}",
+            "run: hospintel-agent enrol --hub URL --code CODE (and the same --home, if you use one)",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _broken(f"it cannot be read: {error}") from error
+    return _parse(values)
+
+
+def _parse(values: object) -> Config:
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise _broken("it has another format than this version of the agent writes")
+    names = {field.name for field in fields(Config)}
+    if values.keys() != names or not all(isinstance(value, str) for value in values.values()):
+        raise _broken("its fields are not the expected ones")
+    found: dict[str, Any] = values
+    try:
+        config = Config(**found | {"agent_id": UUID(found["agent_id"])})
+        check_hub_url(config.hub)
+        _ = config.identity
+    except (ValueError, binascii.Error, SignatureError, SetupError) as error:
+        raise _broken(str(error)) from error
+    return config
+
+
+def _broken(why: str) -> SetupError:
+    return SetupError(
+        "config_broken", f"config.json cannot be used: {why}", "restore it from a backup, or enrol into another --home"
+    )
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, 0600, so that after any crash there is either the old file or the whole new one.
+
+    Raises:
+        OSError: as the system says; the draft is removed.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or removal in `folder` survive a power failure."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,364 @@
+"""HTTP to the hub: one client, capped answers, every failure one of the agent's errors. Callers do the retrying."""
+
+import hashlib
+import json
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import certifi
+import httpx
+
+from client_agent import __version__
+from client_agent.clock import Stop
+from client_agent.errors import (
+    AgentError,
+    HubRefusedError,
+    HubUnreachableError,
+    SetupError,
+    UntrustedError,
+    printable,
+    storing,
+)
+
+API: Final = "/api/v1/"
+CONNECT_TIMEOUT: Final = 10.0
+ANSWER_TIMEOUT: Final = 60.0
+MAX_ANSWER: Final = 1024 * 1024
+CHUNK: Final = 64 * 1024
+# Answers that say "not now", whoever on the way gives them.
+_BUSY: Final = frozenset({408, 425, 429, *range(500, 600)})
+_PROXY_HINT: Final = "set HTTPS_PROXY (and NO_PROXY) as for other programs on this machine; see docs/agent.md"
+_OTHER_PARTY_HINT: Final = "a proxy or login page may have answered in the hub's place: check the address and the proxy"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer with a status below 400."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            UntrustedError: answer_malformed.
+        """
+        found = _json_object(self.body)
+        if found is None:
+            raise malformed("the answer is not a JSON object")
+        return found
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the hub asks to wait, None where it does not say."""
+        return _retry_after(self.headers)
+
+
+def malformed(why: str) -> UntrustedError:
+    """The error for an answer that the hub's API never gives."""
+    return UntrustedError("answer_malformed", f"the hub's answer is not understood: {why}", _OTHER_PARTY_HINT)
+
+
+def check_hub_url(url: str) -> str:
+    """The hub's address without a trailing slash; https, or http to this machine itself.
+
+    Raises:
+        SetupError: bad_hub_url.
+        HubUnreachableError: insecure_hub.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise SetupError("bad_hub_url", f"{printable(url)} is not an address: {error}") from error
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise SetupError(
+            "bad_hub_url", f"{printable(url)} is not a hub's address", "write it like https://hub.example.org"
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise HubUnreachableError(
+            "insecure_hub",
+            f"{printable(url)} is plain http; only a hub on this machine itself may be reached without TLS",
+            "use the hub's https address; for a test certificate add --ca FILE",
+        )
+    return url.strip().rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_context(ca: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer with verification. `ca` (PEM) replaces the machine's own roots.
+
+    Raises:
+        SetupError: config_broken where `ca` cannot be read.
+    """
+    if ca is not None:
+        try:
+            context = ssl.create_default_context(cafile=ca)
+        except (OSError, ssl.SSLError) as error:
+            raise SetupError("config_broken", f"the CA file {ca} cannot be read: {error}") from error
+    else:
+        # The machine's store first: that is where a hospital puts the CA of its TLS-inspecting proxy.
+        context = ssl.create_default_context()
+        if not context.get_ca_certs() and "SSL_CERT_FILE" not in os.environ:
+            context.load_verify_locations(cafile=certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class Http:
+    """Calls below `base_url`, with the agent's token. Counts the bytes of request and answer bodies.
+
+    A request to `stop` ends a call in its midst: whatever it was, the journal makes it good.
+    """
+
+    def __init__(self, base_url: str, *, token: str = "", ca: Path | None = None, stop: Stop | None = None) -> None:
+        self._base = check_hub_url(base_url)
+        host = urlsplit(self._base).hostname or ""
+        headers = {
+            "User-Agent": f"hospintel-agent/{__version__}",
+            "X-Hospintel-Version": __version__,
+            # Compressed answers could grow without limit while they are unpacked.
+            "Accept-Encoding": "identity",
+        }
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._client = httpx.Client(
+            headers=headers,
+            verify=tls_context(ca) if self._base.startswith("https:") else True,
+            timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
+            follow_redirects=False,
+            # A hub on this machine is never behind the hospital's proxy, whatever the environment says.
+            trust_env=not is_loopback(host),
+        )
+        self._stop = stop or Stop()
+        self.bytes_up = 0
+        self.bytes_down = 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json_body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = ANSWER_TIMEOUT,
+    ) -> Answer:
+        """One request, one complete answer; `timeout` (seconds) is the longest silence.
+
+        Raises:
+            HubUnreachableError: no answer, or one that says "not now".
+            HubRefusedError: the hub said no.
+            UntrustedError: a redirect, or an answer that is too large.
+        """
+        with self._stream(
+            method, path, params=params, json_body=json_body, content=content, headers=headers, timeout=timeout
+        ) as response:
+            body = _read_capped(response, MAX_ANSWER)
+            self.bytes_up += len(content) if content is not None else 0
+            self.bytes_down += len(body)
+            answer = Answer(response.status_code, response.headers, body)
+        _raise_for_status(answer)
+        return answer
+
+    def download(self, path: str, target: Path, *, digest: str, limit: int) -> None:
+        """Fetch the immutable file with the SHA-256 `digest` (hex) to `target`; an interrupted download is resumed.
+
+        Raises:
+            HubUnreachableError, HubRefusedError: as `call`; what has arrived is kept for the next try.
+            UntrustedError: model_digest, model_too_large (more than `limit` bytes), redirect_refused.
+            StorageError: the file cannot be written.
+        """
+        part = target.with_name(target.name + ".part")
+        resumed = self._fetch(path, part, digest, limit)
+        if _file_digest(part) != digest and resumed:
+            # What lay here before was not the beginning of this file: once more, from its first byte.
+            part.unlink()
+            self._fetch(path, part, digest, limit)
+        if _file_digest(part) != digest:
+            part.unlink()
+            raise UntrustedError(
+                "model_digest", "the downloaded model does not have the digest that the hub signed", _OTHER_PARTY_HINT
+            )
+        with storing("the model"):
+            part.replace(target)
+
+    def _fetch(self, path: str, part: Path, digest: str, limit: int) -> bool:
+        """Append to `part` what is missing of it; True where the transfer went on from an earlier one."""
+        have = part.stat().st_size if part.exists() else 0
+        if have >= limit:
+            part.unlink()
+            have = 0
+        headers = {"Range": f"bytes={have}-", "If-Range": f'"{digest}"'} if have else {}
+        try:
+            with self._stream("GET", path, headers=headers) as response:
+                if response.status_code not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+                    body = _read_capped(response, MAX_ANSWER)
+                    _raise_for_status(Answer(response.status_code, response.headers, body))
+                    raise malformed(f"status {response.status_code} for a download")
+                starts = response.headers.get("content-range", "").startswith(f"bytes {have}-")
+                resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT and starts
+                if response.status_code == HTTPStatus.PARTIAL_CONTENT and not starts:
+                    raise malformed("another range than the one asked for")
+                self._store(response, part, limit, append=resumed)
+        except HubRefusedError as error:
+            if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            # A complete file whose last step (the rename) was lost, or one that is longer than the hub's.
+            return True
+        return resumed
+
+    def _store(self, response: httpx.Response, part: Path, limit: int, *, append: bool) -> None:
+        with storing("the model"), part.open("ab" if append else "wb") as file:
+            size = file.tell()
+            for chunk in response.iter_raw(CHUNK):
+                self.bytes_down += len(chunk)
+                size += len(chunk)
+                if size > limit:
+                    file.truncate(0)
+                    raise UntrustedError("model_too_large", f"the hub's model has more than {limit:,} bytes")
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json_body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = ANSWER_TIMEOUT,
+    ) -> Iterator[httpx.Response]:
+        try:
+            with (
+                self._stop.waiting(),
+                self._client.stream(
+                    method,
+                    self._base + path,
+                    params=params,
+                    json=json_body,
+                    content=content,
+                    headers=headers,
+                    timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
+                ) as response,
+            ):
+                yield response
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+
+
+def _read_capped(response: httpx.Response, limit: int) -> bytes:
+    chunks, size = [], 0
+    for chunk in response.iter_raw(CHUNK):
+        size += len(chunk)
+        if size > limit:
+            raise UntrustedError("answer_too_large", f"the answer has more than {limit:,} bytes", _OTHER_PARTY_HINT)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _unreachable(error: httpx.HTTPError) -> AgentError:
+    """The agent's error for a transport failure."""
+    text = printable(str(error)) or type(error).__name__
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return HubUnreachableError(
+            "tls_untrusted",
+            f"the hub's certificate is not trusted here: {text}",
+            "give the CA that issued it with --ca FILE, or add it to the machine's certificates",
+        )
+    if isinstance(error, httpx.ProxyError):
+        return HubUnreachableError("proxy_failed", f"the proxy did not let the agent through: {text}", _PROXY_HINT)
+    if isinstance(error, httpx.TimeoutException):
+        return HubUnreachableError("hub_timeout", "the hub did not answer in time", _PROXY_HINT)
+    if isinstance(error, httpx.ConnectError):
+        return HubUnreachableError("hub_unreachable", f"no connection to the hub: {text}", _PROXY_HINT)
+    return HubUnreachableError("connection_cut", f"the connection to the hub broke: {text}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _raise_for_status(answer: Answer) -> None:
+    """Raise the error that an answer's status and body stand for; 2xx passes."""
+    status = answer.status
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    if status < HTTPStatus.BAD_REQUEST:
+        raise UntrustedError(
+            "redirect_refused",
+            f"the hub's address answers with a redirect to {printable(answer.headers.get('location', '?'))}",
+            "the agent follows none, its token would travel along: use the address that it leads to, if you trust it",
+        )
+    body = _json_object(answer.body) or {}
+    code, detail = body.get("code"), body.get("detail")
+    known = isinstance(code, str) and isinstance(detail, str)
+    if status in _BUSY and not (known and code == "too_many_attempts"):
+        detail = printable(str(detail)) if known else HTTPStatus(status).phrase
+        raise HubUnreachableError(
+            "hub_busy", f"the hub cannot answer now: {status} {detail}", retry_after=_retry_after(answer.headers)
+        )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        raise HubUnreachableError("proxy_failed", "the proxy wants a user name and password", _PROXY_HINT)
+    if not known:
+        text = f"status {status} without the hub's own error text"
+        raise HubRefusedError(f"http_{status}", text, _OTHER_PARTY_HINT, status=status)
+    raise HubRefusedError(printable(str(code), 60), printable(str(detail)), status=status, body=body)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """RFC 9110 10.2.3: seconds, or a date, read against the answer's own Date (this machine's clock may be off)."""
+    value = headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, wait.total_seconds())
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,212 @@
+"""The hub's REST calls (docs/api.md), typed: what goes out is built here and what comes back is checked here."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from client_agent import __version__
+from client_agent.errors import HubRefusedError
+from client_agent.http import ANSWER_TIMEOUT, API, Http, malformed
+from hospintel_core import signing
+from hospintel_core.errors import CoreError
+from hospintel_core.plan import SignedManifest
+
+LONG_POLL: Final = 25
+PART: Final = 4 * 1024 * 1024
+
+LIVE: Final = frozenset({"RECEIVED", "ACCEPTED", "CONSUMED"})
+TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
+# Refusals that mean that the round goes on without this agent, or has ended.
+ENDED: Final = frozenset({"round_closed", "round_unknown"})
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """The hub's answer to an enrolment."""
+
+    agent_id: UUID
+    token: str
+    hospital: str
+    federations: tuple[str, ...]
+    hub_identity: bytes
+    hub_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Idle:
+    """The hub has nothing to do for this agent; ask again after `retry_after` seconds (None: it did not say)."""
+
+    retry_after: float | None
+
+
+@dataclass(frozen=True)
+class UpdateStatus:
+    """What the hub knows of this agent's update to a round."""
+
+    state: str | None
+    code: str
+    detail: str
+    received: int
+    attempts_left: int
+    round_state: str
+
+    @property
+    def collecting(self) -> bool:
+        """Whether the round still takes updates."""
+        return self.round_state == "COLLECTING"
+
+
+class Received(NamedTuple):
+    """How many bytes of an upload the hub has, and whether it took the whole."""
+
+    offset: int
+    complete: bool
+
+
+class Hub:
+    """One federation of one hub, as seen by one agent."""
+
+    def __init__(self, http: Http, federation: str = "") -> None:
+        self.http = http
+        self._federation = federation
+
+    def health(self) -> None:
+        """Return when the hub is up; raises as `Http.call`."""
+        if self.http.call("GET", "/healthz").json().get("status") != "ok":
+            raise malformed("/healthz does not say ok")
+
+    def enrol(self, code: str, key: Ed25519PrivateKey) -> Enrolled:
+        """Exchange a one-time code for an agent id and a token, proving possession of `key`.
+
+        Raises:
+            HubRefusedError: code_unknown, code_used, code_expired, proof_invalid, bad_request.
+        """
+        raw = signing.public_raw(key.public_key())
+        proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, raw), key)
+        body = {"code": code, "public_key": _b64(raw), "proof": _b64(proof), "agent_version": __version__}
+        found = self.http.call("POST", f"{API}agents/enrol", json_body=body).json()
+        federations = found.get("federations")
+        if not isinstance(federations, list) or not all(isinstance(slug, str) for slug in federations):
+            raise malformed("federations is not a list of names")
+        return Enrolled(
+            agent_id=_uuid(found, "agent_id"),
+            token=_text(found, "token"),
+            hospital=_text(found, "hospital"),
+            federations=tuple(federations),
+            hub_identity=_bytes(found, "hub_identity"),
+            hub_fingerprint=_text(found, "hub_fingerprint"),
+        )
+
+    def task(self, wait: int = LONG_POLL) -> SignedManifest | Idle:
+        """Long poll: a task as soon as there is one, Idle after `wait` seconds without one. Also the heartbeat."""
+        answer = self.http.call(
+            "GET", f"{API}federations/{self._federation}/task", params={"wait": wait}, timeout=wait + ANSWER_TIMEOUT
+        )
+        if not answer.body:
+            return Idle(answer.retry_after)
+        try:
+            return SignedManifest.from_wire(answer.json())
+        except CoreError as error:
+            raise malformed(error.detail) from error
+
+    def model(self, digest: str, target: Path, limit: int) -> None:
+        """Download the model with this digest to `target`; see `Http.download`."""
+        if not _HEX.fullmatch(digest):
+            raise malformed("a model's digest is not 64 hex digits")
+        self.http.download(f"{API}models/{digest}", target, digest=digest, limit=limit)
+
+    def put_part(self, round_id: UUID, sealed: bytes, offset: int, digest: str) -> Received:
+        """Upload the part of `sealed` (SHA-256 `digest`) that begins at `offset`; empty at its end, which completes it.
+
+        Raises:
+            HubRefusedError: offset_mismatch (`body["received"]` says where to go on), update_exists, update_refused,
+                round_closed, too_many_attempts, body_too_large.
+        """
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Upload-Length": str(len(sealed)),
+            "Upload-Digest": digest,
+        }
+        answer = self.http.call(
+            "PUT",
+            f"{API}rounds/{round_id}/update",
+            params={"offset": offset},
+            content=sealed[offset : offset + PART],
+            headers=headers,
+        )
+        return Received(_count(answer.json(), "received"), complete=answer.status == HTTPStatus.ACCEPTED)
+
+    def update(self, round_id: UUID, digest: str = "") -> UpdateStatus:
+        """What became of this agent's update; `received` counts the bytes of the unfinished upload with `digest`."""
+        params = {"digest": digest} if digest else None
+        found = self.http.call("GET", f"{API}rounds/{round_id}/update", params=params).json()
+        state = found.get("state")
+        if state is not None and state not in LIVE | {"REFUSED"}:
+            raise malformed("unknown update state")
+        return UpdateStatus(
+            state=state,
+            code=str(found.get("code") or ""),
+            detail=str(found.get("detail") or ""),
+            received=_count(found, "received"),
+            attempts_left=_count(found, "attempts_left"),
+            round_state=_text(found, "round_state"),
+        )
+
+    def report(self, round_id: UUID, body: str, signature: bytes) -> None:
+        """Post the signed report of an evaluate task; one that the hub has already is fine.
+
+        Raises:
+            HubRefusedError: round_closed, report_refused.
+        """
+        try:
+            self.http.call(
+                "POST", f"{API}rounds/{round_id}/report", json_body={"body": body, "signature": _b64(signature)}
+            )
+        except HubRefusedError as error:
+            if error.code != "report_exists":
+                raise
+
+    def current_model(self) -> tuple[str, str]:
+        """Digest and architecture of the version in use, as the public status says. Not signed: only for looking."""
+        found = self.http.call("GET", f"{API}status").json()
+        return _text(found, "model"), _text(found, "architecture")
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _text(found: dict[str, Any], name: str) -> str:
+    value = found.get(name)
+    if not isinstance(value, str) or not value:
+        raise malformed(f"{name} is missing")
+    return value
+
+
+def _uuid(found: dict[str, Any], name: str) -> UUID:
+    try:
+        return UUID(_text(found, name))
+    except ValueError as error:
+        raise malformed(f"{name} is not a UUID") from error
+
+
+def _bytes(found: dict[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(found, name), validate=True)
+    except binascii.Error as error:
+        raise malformed(f"{name} is not base64") from error
+
+
+def _count(found: dict[str, Any], name: str) -> int:
+    value = found.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise malformed(f"{name} is not a count")
+    return value

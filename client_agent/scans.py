@@ -1,0 +1,155 @@
+"""The hospital's scans as features: split for good by content, cached on disk, kept in memory between rounds."""
+
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from client_agent.clock import Stop
+from client_agent.console import Display
+from client_agent.errors import DataError
+from hospintel_core import backbone
+from hospintel_core.architectures import CLASSES, Architecture
+from hospintel_core.dataset import is_validation, open_dataset
+from hospintel_core.features import Extracted, FeatureCache, extract
+
+log = logging.getLogger(__name__)
+
+MIN_SCANS: Final = 20
+SHOWN_PROBLEMS: Final = 5
+# Known without loading the base: with a full cache it is never needed.
+_BASE_DIGESTS: Final = {"vgg16": backbone.VGG16_DIGEST, "pixels": backbone.PIXELS_DIGEST}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation part: features (n, d) float32, labels (n,) int64."""
+
+    train_features: npt.NDArray[np.float32]
+    train_labels: npt.NDArray[np.int64]
+    validation_features: npt.NDArray[np.float32]
+    validation_labels: npt.NDArray[np.int64]
+
+
+class _LenientCache(FeatureCache):
+    """A cache that a full disk turns off: the features in memory are as good."""
+
+    writable = True
+
+    def write(self, digest: str, features: npt.NDArray[np.float32]) -> None:
+        if not self.writable:
+            return
+        try:
+            super().write(digest, features)
+        except OSError as error:
+            self.writable = False
+            log.warning("features are not cached any more, so the next start computes them again: %s", error)
+
+
+class LocalScans:
+    """The folder or zip file with the hospital's scans."""
+
+    def __init__(self, data: Path, *, cache: Path, weights: Path | None, display: Display, stop: Stop) -> None:
+        self._data = data
+        self._cache = cache
+        self._weights = weights
+        self._display = display
+        self._stop = stop
+        self._kept: tuple[object, Split] | None = None
+
+    def check(self) -> None:
+        """Look at names only, so that a wrong folder is found out at the start and not in the first round.
+
+        Raises:
+            DatasetError: as `open_dataset`.
+            DataError: too_few_scans.
+        """
+        with open_dataset(self._data, CLASSES) as dataset:
+            counts = Counter(CLASSES[scan.label] for scan in dataset.scans)
+        found = ", ".join(f"{counts[name]} {name}" for name in CLASSES)
+        _require_enough(sum(counts.values()), found)
+        log.info("scans: %s", found)
+
+    def split(self, architecture: Architecture) -> Split:
+        """Features of every usable scan, in two parts: the fixed 20 % for validation, and the rest.
+
+        Raises:
+            DatasetError: the data cannot be read.
+            DataError: too_few_scans.
+            BaseWeightsError: the base that computes missing features is not there.
+        """
+        key = (architecture.name, _fingerprint(self._data))
+        if self._kept is None or self._kept[0] != key:
+            # The old features are freed first: both at once may not fit into memory.
+            self._kept = None
+            self._kept = (key, self._extract(architecture))
+        return self._kept[1]
+
+    def _extract(self, architecture: Architecture) -> Split:
+        cache = _LenientCache(self._cache, _BASE_DIGESTS[architecture.base], architecture.name)
+        with (
+            open_dataset(self._data, architecture.class_names) as dataset,
+            self._display.stage("features", "scans") as show,
+        ):
+
+            def on_progress(done: int, total: int) -> None:
+                self._stop.check()
+                show(done, total)
+
+            found = extract(
+                dataset, architecture, lambda: backbone.load_backbone(architecture, self._weights), cache, on_progress
+            )
+        _tell(found)
+        _require_enough(len(found), f"{len(found.problems)} broken files were skipped")
+        chosen = np.fromiter((is_validation(digest) for digest in found.digests), dtype=np.bool_, count=len(found))
+        return Split(
+            train_features=found.features[~chosen],
+            train_labels=found.labels[~chosen],
+            validation_features=found.features[chosen],
+            validation_labels=found.labels[chosen],
+        )
+
+
+def _require_enough(usable: int, explanation: str) -> None:
+    if usable < MIN_SCANS:
+        raise DataError(
+            "too_few_scans",
+            f"{usable} usable scans ({explanation}); training needs at least {MIN_SCANS}",
+            "put PNG or JPEG scans into the class folders, then start the agent again",
+        )
+
+
+def _tell(found: Extracted) -> None:
+    log.info("features: %d scans usable, %d skipped, %d duplicates", len(found), len(found.problems), found.duplicates)
+    for problem in found.problems[:SHOWN_PROBLEMS]:
+        log.warning("skipped %s: %s (%s)", problem.name, problem.detail, problem.code)
+    more = len(found.problems) - SHOWN_PROBLEMS
+    if more > 0:
+        counts = Counter(problem.code for problem in found.problems)
+        log.warning("skipped %d more: %s", more, ", ".join(f"{count} {code}" for code, count in sorted(counts.items())))
+
+
+def _fingerprint(data: Path) -> object:
+    """Changes whenever a file below `data` is added, removed or written: names, sizes, times; nothing is read."""
+    if data.is_file():
+        status = data.stat()
+        return (status.st_size, status.st_mtime_ns)
+    return tuple(sorted(_entries(data)))
+
+
+def _entries(folder: Path) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((str(path), status.st_size, status.st_mtime_ns))
+    return found

@@ -1,0 +1,192 @@
+"""Local work: fetch the model, train or evaluate the head on the hospital's features, keep the delta."""
+
+import hashlib
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from client_agent.agent import Agent
+from client_agent.config import write_private
+from client_agent.errors import AgentError, DataError, HubRefusedError, storing
+from client_agent.hub import ENDED
+from client_agent.journal import Row, State
+from client_agent.task import Task
+from hospintel_core import architectures, signing, weights
+from hospintel_core.architectures import Architecture
+from hospintel_core.errors import TrainingError, WeightsError
+from hospintel_core.report import Report
+from hospintel_core.training import EpochResult, evaluate_head, train_head
+from hospintel_core.weights import Arrays
+
+log = logging.getLogger(__name__)
+
+KEPT_MODELS: Final = 3
+WATCH_EVERY: Final = 5.0
+_SEED_DOMAIN: Final = b"hospintel/train-seed/v1"
+
+
+def training_seed(plan_seed: int, round_number: int, agent_id: UUID) -> int:
+    """The seed of one agent's training in one round: 63 bits of SHA-256(domain, 0, seed, round, agent id).
+
+    A restart, or the same round of a second run, trains exactly the same delta; two hospitals never shuffle alike.
+    """
+    text = b"\0".join((_SEED_DOMAIN, str(plan_seed).encode(), str(round_number).encode(), agent_id.bytes))
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def fetch_head(agent: Agent, architecture: Architecture, digest: str) -> Arrays:
+    """The model with this SHA-256 (hex), downloaded once and checked against it.
+
+    Raises:
+        HubUnreachableError, HubRefusedError, UntrustedError: as `Http.download`.
+        WeightsError: the file is not a head of this architecture.
+    """
+    schema = architecture.head_schema
+    path = agent.home.models / f"{digest}.safetensors"
+    if not path.exists() or weights.digest(path.read_bytes()) != digest:
+        agent.hub.model(digest, path, schema.max_payload)
+        _forget_old_models(path)
+    head, _ = weights.loads(path.read_bytes(), schema)
+    return head
+
+
+def train(agent: Agent, task: Task, row: Row) -> Row:
+    """TASK -> TRAINED: delta and report on the received model lie in the home. EXPIRED if the round ended meanwhile.
+
+    Raises:
+        DataError, DatasetError, BaseWeightsError: the scans or the base cannot be used.
+        HubUnreachableError, HubRefusedError, UntrustedError: the model did not come.
+        StorageError: the delta cannot be kept.
+    """
+    plan = task.manifest.plan
+    head = fetch_head(agent, task.architecture, task.manifest.model)
+    began = agent.clock.monotonic()
+    split = agent.scans.split(task.architecture)
+    if not len(split.train_labels):
+        raise DataError("too_few_scans", "no scan is left for training beside the validation part")
+    report = evaluate_head(task.architecture, head, split.validation_features, split.validation_labels)
+    samples = len(split.train_labels)
+    log.info("%s: training on %d scans, %d kept for validation", task.name, samples, report.n)
+    with agent.display.stage(f"{task.name}: training", "epochs") as show:
+        show(0, plan.epochs)
+
+        def on_epoch(result: EpochResult) -> None:
+            log.debug("%s: epoch %d, loss %.4f, accuracy %.4f", task.name, result.epoch, result.loss, result.accuracy)
+            show(result.epoch, plan.epochs)
+
+        try:
+            trained, results = train_head(
+                task.architecture,
+                head,
+                split.train_features,
+                split.train_labels,
+                plan,
+                seed=training_seed(plan.seed, task.manifest.round, agent.config.agent_id),
+                on_epoch=on_epoch,
+                should_stop=_Watch(agent, task),
+            )
+        except TrainingError as error:
+            if error.code != "training_stopped":
+                raise
+            return agent.journal.advance(row, State.EXPIRED, code="round_closed", detail="it ended during the training")
+    train_ms = round((agent.clock.monotonic() - began) * 1000)
+    last = results[-1]
+    log.info("%s: trained in %.1f s, loss %.4f, accuracy %.4f", task.name, train_ms / 1000, last.loss, last.accuracy)
+    delta = {name: trained[name] - head[name] for name in head}
+    _keep_delta(delta_path(agent, row), delta, replace(report, train_ms=train_ms))
+    return agent.journal.advance(row, State.TRAINED, samples=samples, train_ms=train_ms)
+
+
+def evaluate(agent: Agent, task: Task, row: Row) -> Row:
+    """Answer an `evaluate` task: TASK -> ACCEPTED when the hub has the signed report, or EXPIRED, or REFUSED."""
+    began = agent.clock.monotonic()
+    head = fetch_head(agent, task.architecture, task.manifest.model)
+    split = agent.scans.split(task.architecture)
+    report = evaluate_head(task.architecture, head, split.validation_features, split.validation_labels)
+    fields = {
+        "agent": str(agent.config.agent_id),
+        "federation": str(task.manifest.federation_id),
+        "issued_ms": agent.clock.now_ms(),
+        "model": task.manifest.model,
+        "report": json.loads(report.to_json()),
+        "round": str(task.manifest.round_id),
+    }
+    body = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    signature = signing.sign(signing.DOMAIN_REPORT, body.encode(), agent.key)
+    spent = round((agent.clock.monotonic() - began) * 1000)
+    facts = {"samples": report.n, "train_ms": spent}
+    try:
+        agent.hub.report(task.manifest.round_id, body, signature)
+    except HubRefusedError as error:
+        if error.code in ENDED:
+            return agent.journal.advance(row, State.EXPIRED, code=error.code, detail=error.detail)
+        if error.code != "report_refused":
+            raise
+        return agent.journal.advance(row, State.REFUSED, code=error.code, detail=error.detail, **facts)
+    log.info("%s: %s", task.name, _accuracy(report))
+    return agent.journal.advance(row, State.ACCEPTED, **facts)
+
+
+def measure_current(agent: Agent) -> tuple[Report, tuple[str, ...]]:
+    """The report on the hub's current model over the local validation scans, and the class names; nothing is sent."""
+    digest, name = agent.hub.current_model()
+    architecture = architectures.get(name)
+    head = fetch_head(agent, architecture, digest)
+    split = agent.scans.split(architecture)
+    found = evaluate_head(architecture, head, split.validation_features, split.validation_labels)
+    return found, architecture.class_names
+
+
+def delta_path(agent: Agent, row: Row) -> Path:
+    """Where the delta of a round lies between training and the hub's word on it."""
+    return agent.home.rounds / f"{row.round_id}.delta"
+
+
+def load_delta(agent: Agent, task: Task, row: Row) -> tuple[Arrays, str] | None:
+    """The kept delta and its report (JSON); None where the file is missing or damaged."""
+    try:
+        delta, metadata = weights.loads(delta_path(agent, row).read_bytes(), task.architecture.head_schema)
+        return delta, metadata["report"]
+    except (OSError, KeyError, WeightsError):
+        return None
+
+
+class _Watch:
+    """Asks the hub now and then whether the round still wants the delta that is being trained."""
+
+    def __init__(self, agent: Agent, task: Task) -> None:
+        self._agent = agent
+        self._round_id = task.manifest.round_id
+        self._asked = agent.clock.monotonic()
+
+    def __call__(self) -> bool:
+        self._agent.stop.check()
+        now = self._agent.clock.monotonic()
+        if now - self._asked < WATCH_EVERY:
+            return False
+        self._asked = now
+        try:
+            return not self._agent.hub.update(self._round_id).collecting
+        except AgentError:
+            # Not the moment to find out what is wrong with the connection: the upload will.
+            return False
+
+
+def _accuracy(report: Report) -> str:
+    return "no validation scans" if report.accuracy is None else f"accuracy {report.accuracy:.4f} on {report.n} scans"
+
+
+def _keep_delta(path: Path, delta: Arrays, report: Report) -> None:
+    with storing("the trained delta"):
+        write_private(path, weights.dumps(delta, {"report": report.to_json()}))
+
+
+def _forget_old_models(current: Path) -> None:
+    models = sorted(current.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in models[KEPT_MODELS:]:
+        path.unlink(missing_ok=True)
+    for part in current.parent.glob("*.part"):
+        part.unlink(missing_ok=True)
