@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
@@ -220,10 +221,12 @@ def check_alarm(version: ModelVersion) -> None:
 
 def pending_evaluation(agent: Agent, federation_slug: str) -> Round | None:
     """Return the round whose version this agent is asked to evaluate, if there is one."""
+    # Not exclude(evaluations__agent=..., evaluations__kind=...): there, the two need not be the same evaluation.
+    reported = Evaluation.objects.filter(round=OuterRef("pk"), agent=agent, kind=Evaluation.Kind.EVALUATE)
     return (
         Round.objects.of(federation_slug)
         .under_evaluation()
         .filter(state__in=[*ROUND_ACTIVE, RoundState.PUBLISHED], run__state__in=[RunState.RUNNING, RunState.PAUSED])
-        .exclude(evaluations__agent=agent, evaluations__kind=Evaluation.Kind.EVALUATE)
+        .exclude(Exists(reported))
         .first()
     )
