@@ -1,6 +1,5 @@
 """`PUT, GET /api/v1/rounds/<id>/update` (in parts) and `POST /update` (one multipart body)."""
 
-import errno
 import hashlib
 import logging
 import os
@@ -22,6 +21,7 @@ from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import receive, storage
 from apps.federation.pipeline.open_round import max_body
 from apps.federation.pipeline.step import Refusal
+from apps.federation.states import UpdateState
 from apps.federation.tasks import enqueue
 from hospintel_core.envelope import MAX_SIZE
 
@@ -103,8 +103,7 @@ class UpdatePartView(AgentView):
         update = (own.filter(digest=digest) if digest else own).order_by("-received_at").first()
         received = update.size if update else 0
         if update is None and digest:
-            part = storage.part_path(round_.pk, self.agent.pk, _digest_of(digest))
-            received = part.stat().st_size if part.exists() else 0
+            received = storage.size_of(storage.part_path(round_.pk, self.agent.pk, _digest_of(digest)))
         state = _state_of(update) if update else {"state": None, "code": "", "detail": ""}
         left = receive.attempts_left(self.agent, round_)
         return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
@@ -112,29 +111,45 @@ class UpdatePartView(AgentView):
 
 def _append(agent: Agent, round_: Round, digest: str, *, offset: int, length: int, request: Request) -> int:
     """Write one part at its offset. Returns how many bytes are here now."""
-    path = storage.part_path(round_.pk, agent.pk, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        _make_room(path, round_, agent)
     body = request.read(PART_BYTES + 1)
+    if len(body) > PART_BYTES or offset + len(body) > length:
+        raise Refusal("body_too_large", "A part has at most 4 MiB and stays within Upload-Length.", 413)
+    path = storage.part_path(round_.pk, agent.pk, digest)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            here = os.fstat(handle).st_size
-            if offset != here:
-                raise Refusal("offset_mismatch", f"{here} bytes are here; go on from there.", 409, received=here)
-            if len(body) > PART_BYTES or offset + len(body) > length:
-                raise Refusal("body_too_large", "A part has at most 4 MiB and stays within Upload-Length.", 413)
-            os.pwrite(handle, body, offset)
-        finally:
-            os.close(handle)
+        if offset == 0 and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_room(path, round_, agent)
+        _write_part(path, body, offset)
     except OSError as error:
         raise _disk_refusal(error) from error
     return offset + len(body)
 
 
+def _write_part(path: Path, body: bytes, offset: int) -> None:
+    """Append the body, if what is here ends where it begins. What fits on a full disk stays, to go on from."""
+    try:
+        # Only a first part may begin a file: a late one must not leave an empty file behind a finished upload.
+        handle = os.open(path, os.O_RDWR | (0 if offset else os.O_CREAT), 0o600)
+    except FileNotFoundError as error:
+        raise _mismatch(0) from error
+    try:
+        here = os.fstat(handle).st_size
+        if offset != here:
+            raise _mismatch(here)
+        rest = memoryview(body)
+        while rest:
+            written = os.pwrite(handle, rest, offset)
+            rest, offset = rest[written:], offset + written
+    finally:
+        os.close(handle)
+
+
+def _mismatch(here: int) -> Refusal:
+    return Refusal("offset_mismatch", f"{here} bytes are here; go on from there.", 409, received=here)
+
+
 def _disk_refusal(error: OSError) -> Refusal:
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno not in storage.DISK_FULL:
         raise error
     logger.error("The disk of the upload folder is full")
     return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
@@ -142,9 +157,7 @@ def _disk_refusal(error: OSError) -> Refusal:
 
 def _make_room(path: Path, round_: Round, agent: Agent) -> None:
     """Keep at most a few unfinished uploads an agent and round, so that a stolen token cannot fill the disk."""
-    parts = sorted(
-        path.parent.glob(f"{round_.pk}-{agent.pk}-*.part"), key=lambda other: other.stat().st_mtime, reverse=True
-    )
+    parts = sorted(path.parent.glob(f"{round_.pk}-{agent.pk}-*.part"), key=storage.modified, reverse=True)
     for old in parts[PARTS_KEPT - 1 :]:
         old.unlink(missing_ok=True)
 
@@ -162,7 +175,14 @@ def _complete(agent: Agent, round_id: UUID, digest: str) -> Update:
     if actual != digest:
         finished.unlink()
         raise Refusal("digest_mismatch", "The bytes that arrived are not those that were announced.", 422)
-    update, following = receive.receive(agent, finished, digest, round_id=round_id)
+    return _hand_over(agent, finished, digest, round_id)
+
+
+def _hand_over(agent: Agent, whole: Path, digest: str, round_id: UUID | None = None) -> Update:
+    try:
+        update, following = receive.receive(agent, whole, digest, round_id=round_id)
+    except OSError as error:
+        raise _disk_refusal(error) from error
     enqueue(following)
     return update
 
@@ -196,6 +216,9 @@ class UpdateView(AgentView):
         except OSError as error:
             whole.unlink(missing_ok=True)
             raise _disk_refusal(error) from error
-        _, following = receive.receive(self.agent, whole, hasher.hexdigest())
-        enqueue(following)
+        update = _hand_over(self.agent, whole, hasher.hexdigest())
+        if update.state == UpdateState.REFUSED:
+            # The same bytes were sent before.
+            told = _state_of(update)
+            raise Refusal(update.code, str(told["detail"]), 422, public_code=str(told["code"]), recorded=True)
         return Response({"status": "accepted", "message": "Update received. It is inspected before it counts."})

@@ -23,6 +23,9 @@ from hospintel_core.errors import EnvelopeError
 
 CLOCK_WINDOW_MS = 15 * 60 * 1000
 CRYPTO_TEXT = "The update was refused."
+# What a column holds: the header's own fields are wider, and `seq` and `attempt` are informative only.
+MAX_INT = 2**31 - 1
+MAX_BIGINT = 2**63 - 1
 
 
 def _crypto(code: str) -> Refusal:
@@ -102,7 +105,7 @@ def receive(
         update = _insert(header, round_, agent, part, digest, refused=code)
     finally:
         part.unlink(missing_ok=True)
-    if code:
+    if code and update.state == UpdateState.REFUSED:
         storage.discard_sealed(update.pk)
         raise Refusal(code, HEADER_TEXTS[code], 422, recorded=True)
     return update, [Next("inspect", update.pk)]
@@ -148,27 +151,26 @@ def _header_fault(header: Header, round_: Round, agent: Agent, now_ms: int) -> s
 
 def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str, *, refused: str) -> Update:
     """Insert the replay row; the ciphertext is on disk under the row's id before the row exists."""
-    update_id = uuid.uuid4()
     now = timezone.now()
-    size = part.stat().st_size
-    storage.adopt_sealed(part, update_id)
+    update = Update(
+        id=uuid.uuid4(),
+        round=round_,
+        agent=agent,
+        state=UpdateState.REFUSED if refused else UpdateState.RECEIVED,
+        code=refused,
+        nonce=header.nonce.hex(),
+        seq=min(header.seq, MAX_BIGINT),
+        attempt=min(header.attempt, MAX_INT),
+        num_samples=min(header.num_samples, MAX_INT),
+        digest=digest,
+        size=part.stat().st_size,
+        received_at=now,
+        decided_at=now if refused else None,
+    )
     try:
+        storage.adopt_sealed(part, update.pk)
         with transaction():
-            update = Update.objects.create(
-                id=update_id,
-                round=round_,
-                agent=agent,
-                state=UpdateState.REFUSED if refused else UpdateState.RECEIVED,
-                code=refused,
-                nonce=header.nonce.hex(),
-                seq=header.seq,
-                attempt=header.attempt,
-                num_samples=header.num_samples,
-                digest=digest,
-                size=size,
-                received_at=now,
-                decided_at=now if refused else None,
-            )
+            update.save(force_insert=True)
             record(
                 "update.refused" if refused else "update.received",
                 actor=agent.actor,
@@ -176,12 +178,22 @@ def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str
                 objects=[round_],
                 outcome="refused" if refused else "ok",
                 code=refused or None,
-                size=size,
+                size=update.size,
                 visibility=agent.hospital.visibility if refused else "everyone",
             )
-    except IntegrityError as error:
-        storage.discard_sealed(update_id)
-        if Update.objects.filter(agent=agent, nonce=header.nonce.hex()).exists():
-            raise Refusal("replayed", "This update was sent before.", 409) from error
-        raise Refusal("update_exists", "This round has an update of this agent already.", 409) from error
+    except BaseException as error:
+        storage.discard_sealed(update.pk)
+        if isinstance(error, IntegrityError):
+            return _first_comer(agent, round_, digest, header.nonce, error)
+        raise
     return update
+
+
+def _first_comer(agent: Agent, round_: Round, digest: str, nonce: bytes, error: IntegrityError) -> Update:
+    """Return the update of a request that sent the same bytes and was quicker; refuse what is not the same bytes."""
+    known = existing(agent, round_.pk, digest)
+    if known is not None:
+        return known
+    if Update.objects.filter(agent=agent, nonce=nonce.hex()).exists():
+        raise Refusal("replayed", "This update was sent before.", 409) from error
+    raise Refusal("update_exists", "This round has an update of this agent already.", 409) from error

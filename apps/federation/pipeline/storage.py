@@ -1,5 +1,6 @@
 """Files of the hub: heads by digest, sealed updates, unfinished uploads. Temporary, fsync, rename, fsync folder."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,8 @@ from django.conf import settings
 
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageError(CoreError):
@@ -23,6 +26,22 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def size_of(path: Path) -> int:
+    """Return a file's size, 0 where it is gone: another process may have taken it away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def modified(path: Path) -> float:
+    """Return when a file was last written, in seconds since 1970; 0 where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -89,6 +108,18 @@ def remove_parts(round_id: UUID, agent_id: UUID | None = None) -> None:
     """Remove the unfinished uploads of a round (of one agent)."""
     for path in (Path(settings.UPLOAD_DIR) / "parts").glob(f"{round_id}-{agent_id or '*'}-*.part"):
         path.unlink(missing_ok=True)
+
+
+def forgotten_uploads(before: float) -> list[Path]:
+    """Return the files of uploads that nobody has written to since a time: parts, and wholes of a request that died."""
+    folder = Path(settings.UPLOAD_DIR) / "parts"
+    return [path for path in folder.glob("*") if modified(path) < before]
+
+
+def forgotten_sealed(before: float) -> dict[UUID, Path]:
+    """Return the ciphertexts that are older than a time, by the id of their update."""
+    folder = Path(settings.UPLOAD_DIR) / "sealed"
+    return {UUID(path.stem): path for path in folder.glob("*.hspu") if modified(path) < before}
 
 
 def adopt_sealed(part: Path, update_id: UUID) -> None:

@@ -2,9 +2,7 @@
 
 import time
 from datetime import timedelta
-from pathlib import Path
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.audit.api import flush_denials
@@ -65,6 +63,9 @@ def housekeeping() -> None:
     enrol.expire_codes(actor=SYSTEM)
     flush_denials()
     limit = time.time() - PART_SECONDS
-    for path in (Path(settings.UPLOAD_DIR) / "parts").glob("*.part"):
-        if path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)
+    for path in storage.forgotten_uploads(limit):
+        path.unlink(missing_ok=True)
+    # A web process that died just before the row was there left its ciphertext.
+    sealed = storage.forgotten_sealed(limit)
+    for pk in set(sealed) - set(Update.objects.live().filter(pk__in=sealed).values_list("pk", flat=True)):
+        sealed[pk].unlink(missing_ok=True)
