@@ -89,7 +89,7 @@ def restore_backup(source: Path, *, force: bool) -> Path | None:
         models.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / MODELS).exists():
             if models.exists():
-                models.rmdir()  # empty, as just found
+                shutil.rmtree(models)  # no file in it, as just found
             shutil.move(folder / MODELS, models)
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.move(folder / DATABASE, database)
@@ -197,7 +197,8 @@ def _check_database(path: Path) -> None:
 
 
 def _in_use(path: Path) -> bool:
-    return any(path.rglob("*")) if path.is_dir() else path.exists()
+    """Return whether there is a file to lose: empty folders are made by every start."""
+    return any(found.is_file() for found in path.rglob("*")) if path.is_dir() else path.exists()
 
 
 def _move_aside(occupied: list[Path], database: Path) -> Path | None:

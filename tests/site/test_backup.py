@@ -1,0 +1,208 @@
+"""A backup restores to the same hub, and nothing but a whole backup is restored."""
+
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hospintel_site.lock import hold
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HOSPINTEL_VAR": str(var)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def ask(var: Path, code: str) -> Any:
+    done = manage(var, "shell", "-v0", "-c", f"import json; {code}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+FACTS = (
+    "from apps.accounts.models import Hospital; from apps.federation.models import ModelVersion; "
+    "from apps.audit.api import verify, events_after; from django.contrib.sessions.models import Session; "
+    "print(json.dumps({'hospitals': [h.name for h in Hospital.objects.all()], "
+    "'versions': [v.digest for v in ModelVersion.objects.all()], 'holds': verify().ok, "
+    "'sessions': Session.objects.count(), 'actions': [e['action'] for e in events_after(0, 500)]}))"
+)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a hub that has two hospitals, a version 1, and somebody signed in."""
+    var = tmp_path_factory.mktemp("hub")
+    for arguments in (["migrate", "-v0"], ["create_hospital", "North Clinic"], ["create_hospital", "South Clinic"]):
+        assert manage(var, *arguments).returncode == 0
+    ask(
+        var,
+        "from apps.federation.pipeline.bootstrap import bootstrap; bootstrap(); "
+        "from django.contrib.sessions.backends.db import SessionStore; s = SessionStore(); "
+        "s['x'] = 1; s.save(); print(1)",
+    )
+    return var
+
+
+@pytest.fixture(scope="module")
+def saved(hub: Path) -> Path:
+    made = manage(hub, "backup", str(hub / "hub.tar"))
+    assert made.returncode == 0, made.stderr
+    assert "NOT in it" in made.stdout
+    return hub / "hub.tar"
+
+
+def test_the_same_hub_comes_back_on_an_empty_machine(hub: Path, saved: Path, tmp_path: Path):
+    restored = manage(tmp_path, "restore", str(saved))
+    assert restored.returncode == 0, restored.stderr
+    assert "put your copy of them" in restored.stdout
+    before, after = ask(hub, FACTS), ask(tmp_path, FACTS)
+    assert after["hospitals"] == before["hospitals"] == ["North Clinic", "South Clinic"]
+    assert after["versions"] == before["versions"]
+    assert after["holds"]
+    assert (before["sessions"], after["sessions"]) == (1, 0)
+    assert before["actions"][-1] == "backup.create"
+    assert after["actions"] == [*before["actions"][:-1], "backup.restore"]
+    digest = after["versions"][0]
+    head = tmp_path / "models" / "heads" / f"{digest}.safetensors"
+    assert head.read_bytes() == (hub / "models" / "heads" / f"{digest}.safetensors").read_bytes()
+
+
+def test_a_backup_is_private_and_holds_no_key(hub: Path, saved: Path):
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    with tarfile.open(saved) as tar:
+        names = tar.getnames()
+    assert names[:2] == ["manifest.json", "hospintel.sqlite3"]
+    assert all(name.startswith("models/") for name in names[2:])
+    content = saved.read_bytes()
+    for secret in (hub / "keys").rglob("*"):
+        if secret.is_file():
+            assert secret.read_bytes().strip() not in content
+
+
+def test_no_file_is_replaced_by_a_backup(hub: Path, saved: Path):
+    again = manage(hub, "backup", str(saved))
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    assert not list(hub.glob(".*.partial"))
+
+
+def test_a_hub_in_use_is_replaced_only_by_force_and_then_kept(hub: Path, saved: Path, tmp_path: Path):
+    assert manage(tmp_path, "migrate", "-v0").returncode == 0
+    assert manage(tmp_path, "create_hospital", "Old Clinic").returncode == 0
+    refused = manage(tmp_path, "restore", str(saved))
+    assert refused.returncode == 1
+    assert "--force" in refused.stderr
+    assert ask(tmp_path, FACTS)["hospitals"] == ["Old Clinic"]
+    forced = manage(tmp_path, "restore", "--force", str(saved))
+    assert forced.returncode == 0, forced.stderr
+    assert ask(tmp_path, FACTS)["hospitals"] == ["North Clinic", "South Clinic"]
+    (aside,) = tmp_path.glob("replaced-*")
+    assert (aside / "hospintel.sqlite3").exists()
+
+
+def test_a_running_hub_is_not_replaced(saved: Path, tmp_path: Path):
+    with hold(tmp_path):
+        refused = manage(tmp_path, "restore", "--force", str(saved))
+    assert refused.returncode == 1
+    assert f"Process {os.getpid()} already runs a hub" in refused.stderr
+
+
+def rewrite(saved: Path, target: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]) -> Path:
+    with tarfile.open(saved) as tar:
+        members = [(info, file.read()) for info in tar if (file := tar.extractfile(info)) is not None]
+    change(members)
+    with tarfile.open(target, "w") as tar:
+        for info, content in members:
+            info.size = len(content) if info.isreg() else 0
+            tar.addfile(info, io.BytesIO(content))
+    return target
+
+
+def flip_a_model_byte(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    info, content = members[2]
+    members[2] = (info, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def flip_a_database_byte(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    info, content = members[1]
+    members[1] = (info, content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+
+
+def drop_a_model(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    del members[2]
+
+
+def add_a_stranger(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    members.append((tarfile.TarInfo("models/heads/extra"), b"x"))
+
+
+def climb_out(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    name = "models/../../evil"
+    manifest = json.loads(members[0][1])
+    manifest["files"][name] = {"size": 1, "sha256": "0" * 64}
+    members[0] = (members[0][0], json.dumps(manifest).encode())
+    members.append((tarfile.TarInfo(name), b"x"))
+
+
+def link_instead(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    link = tarfile.TarInfo(members[2][0].name)
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    members[2] = (link, b"")
+
+
+def another_format(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    members[0] = (members[0][0], members[0][1].replace(b'"format": 1', b'"format": 2'))
+
+
+def no_manifest(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    del members[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (flip_a_model_byte, "damaged"),
+        (flip_a_database_byte, "damaged"),
+        (drop_a_model, "damaged"),
+        (add_a_stranger, "does not describe"),
+        (climb_out, "no file of a backup"),
+        (link_instead, "does not describe"),
+        (another_format, "format 2"),
+        (no_manifest, "does not begin with a manifest"),
+    ],
+)
+def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
+    saved: Path, tmp_path: Path, change: Callable[[Any], None], reason: str
+):
+    bad = rewrite(saved, tmp_path / "bad.tar", change)
+    var = tmp_path / "var"
+    refused = manage(var, "restore", str(bad))
+    assert refused.returncode == 1
+    assert reason in refused.stderr
+    assert not (var / "hospintel.sqlite3").exists()
+    assert not (tmp_path / "evil").exists()
+    assert not list(var.glob("restore-*"))
+
+
+def test_what_is_no_tar_is_refused(tmp_path: Path):
+    (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
+    refused = manage(tmp_path / "var", "restore", str(tmp_path / "x.tar"))
+    assert refused.returncode == 1
+    assert "cannot be read as a backup" in refused.stderr
