@@ -1,9 +1,6 @@
 """The web process: HTTP and WebSocket."""
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -15,17 +12,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
 # First: it loads the applications, which the consumers below import from.
 http = get_asgi_application()
 
-
-def _websocket_routes() -> list[Any]:
-    if not (find_spec("apps.federation") and find_spec("apps.federation.routing")):
-        return []
-    routes: list[Any] = import_module("apps.federation.routing").websocket_urlpatterns
-    return routes
-
+from apps.federation.routing import websocket_urlpatterns  # noqa: E402 - see above
 
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(_websocket_routes()))),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -1,7 +1,5 @@
 """The hub's addresses. `/` and everything under /api/v1/ belong to the federation app."""
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import include, path
 
@@ -11,6 +9,10 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("", include("apps.accounts.urls")),
+    path("", include("apps.federation.urls")),
 ]
-if find_spec("apps.federation.urls"):
-    urlpatterns.append(path("", include("apps.federation.urls")))
+
+handler400 = "hospintel_site.errors.bad_request"
+handler403 = "hospintel_site.errors.permission_denied"
+handler404 = "hospintel_site.errors.not_found"
+handler500 = "hospintel_site.errors.server_error"

@@ -1,6 +1,7 @@
 """What every answer of the hub has in common."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +18,7 @@ from rest_framework.views import APIView
 
 from apps.audit.api import Conflict
 from hospintel_core.errors import EnvelopeError
-from hospintel_site import health
+from hospintel_site import errors, health
 from hospintel_site.celery import app, hub_task
 from hospintel_site.permissions import DenyAll
 
@@ -34,6 +35,31 @@ def test_healthz_says_so_when_the_database_is_away(client: Client, monkeypatch: 
     monkeypatch.setattr(health, "connection", Away())
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json()["code"]) == (503, "database_away")
+
+
+@pytest.mark.django_db
+def test_what_is_not_there_is_said_in_the_callers_language(client: Client):
+    for path, headers in (("/api/v1/nothing", {}), ("/nothing", {"Accept": "application/json"})):
+        answer = client.get(path, headers=headers)
+        assert (answer.status_code, answer.json()) == (404, {"code": "not_found", "detail": "Not found."})
+    page = client.get("/nothing", headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert "<h1>Not found.</h1>" in page.content.decode()
+
+
+def test_a_failure_shows_nothing_of_the_inside(rf: RequestFactory):
+    page = errors.server_error(rf.get("/x", headers={"Accept": "text/html"}))
+    assert page.status_code == 500
+    assert b"It has been logged" in page.content
+    api = errors.server_error(rf.get("/api/v1/x"))
+    assert json.loads(api.content)["code"] == "internal_error"
+
+
+@pytest.mark.django_db
+def test_a_form_without_its_token_is_refused_on_a_page_of_ours():
+    answer = Client(enforce_csrf_checks=True).post("/accounts/login/", headers={"Accept": "text/html"})
+    assert answer.status_code == 403
+    assert b"This form has expired" in answer.content
 
 
 class Raises(APIView):

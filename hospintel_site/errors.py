@@ -1,0 +1,50 @@
+"""The answers to requests that no view takes: JSON for programs, a page for people, and nothing of the inside."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+_TEXTS = {
+    400: ("bad_request", "The request cannot be understood."),
+    403: ("permission_denied", "You may not do this."),
+    404: ("not_found", "Not found."),
+    500: ("internal_error", "Something went wrong on our side. It has been logged."),
+}
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's
+    """Answer 400."""
+    return _answer(request, 400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
+    """Answer 403."""
+    return _answer(request, 403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
+    """Answer 404."""
+    return _answer(request, 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500."""
+    return _answer(request, 500)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Answer 403 to a form whose token is missing or old."""
+    return _answer(request, 403, "This form has expired. Go back, reload the page and send it again.")
+
+
+def _answer(request: HttpRequest, status: int, detail: str = "") -> HttpResponse:
+    code, text = _TEXTS[status]
+    detail = detail or text
+    if request.path.startswith("/api/") or not request.accepts("text/html"):
+        return JsonResponse({"code": code, "detail": detail}, status=status)
+    context: dict[str, Any] = {"status": status, "detail": detail}
+    # Without the request, whose user would be read from a database that may be what has failed.
+    page = render_to_string("error.html", context, None if status == HTTPStatus.INTERNAL_SERVER_ERROR else request)
+    return HttpResponse(page, status=status)
