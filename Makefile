@@ -19,7 +19,7 @@ PORT ?= 8000
 EXIT ?=
 SMOKE ?=
 
-.PHONY: help demo run test lint bench clean lock
+.PHONY: help demo run test lint wheel bench clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,9 @@ lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m mypy
 	@$(PY) manage.py makemigrations --check --dry-run
 	@$(PY) manage.py check --fail-level WARNING
+
+wheel: $(VENV)/.dev ## the agent's wheel, in dist/
+	@$(PY) -m build --wheel --no-isolation
 
 bench: $(VENV)/.dev ## medians of interleaved runs
 	@$(PY) -m benchmarks
