@@ -227,4 +227,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("HOSPINTEL_LOG_LEVEL", "WARNING")},
+    "loggers": {
+        # A line for each 4xx and each wrong Host would let strangers write our log; the audit counts what matters.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
 }

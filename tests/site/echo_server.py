@@ -10,6 +10,12 @@ BLOCK = b"x" * (1024 * 1024)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"].upper()})
+        return
     if scope["path"].startswith("/stream/"):
         await start(send, b"application/octet-stream")
         for _ in range(int(scope["path"].removeprefix("/stream/"))):
