@@ -12,7 +12,7 @@ from site_agent import SiteAgent
 from apps.audit.api import events_after, flush_denials, verify
 from apps.federation import tasks
 from apps.federation.models import Federation, Round, Run
-from apps.federation.pipeline import keys, runs
+from apps.federation.pipeline import keys, runs, tick
 from apps.federation.pipeline.step import Next
 from hospintel_site.celery import app
 
@@ -54,6 +54,10 @@ class Hub:
         tasks.enqueue(steps)
         self.work()
 
+    def tick(self) -> None:
+        """Do what is due now."""
+        self.run(tick.due())
+
     def start_run(self, rounds: int = 1, **plan: Any) -> Run:
         """Start a run as an admin would."""
         run, following = runs.start_run(self.federation, rounds=rounds, plan=plan, actor="user:1")
@@ -91,10 +95,13 @@ class Hub:
         assert len(found) == 1, found
         return found[0]
 
+    def paths(self) -> list[Path]:
+        """The files in the upload folder."""
+        return [path for path in Path(settings.UPLOAD_DIR).rglob("*") if path.is_file()]
+
     def files(self) -> set[str]:
-        """What lies in the upload folder."""
-        folder = Path(settings.UPLOAD_DIR)
-        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        """Their names."""
+        return {str(path.relative_to(settings.UPLOAD_DIR)) for path in self.paths()}
 
     def finish_honestly(self, *agents: SiteAgent) -> Round:
         """Let these agents upload honest updates, and see that the round comes to its good end and leaves nothing."""
