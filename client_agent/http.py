@@ -237,7 +237,8 @@ class Http:
     def _store(self, response: httpx.Response, part: Path, limit: int, *, append: bool) -> None:
         with storing("the model"), part.open("ab" if append else "wb") as file:
             size = file.tell()
-            for chunk in response.iter_raw(CHUNK):
+            # In the pieces that arrive: what came before a break is kept to the last byte.
+            for chunk in response.iter_raw():
                 self.bytes_down += len(chunk)
                 size += len(chunk)
                 if size > limit:

@@ -176,7 +176,7 @@ class Hub:
 
     def current_model(self) -> tuple[str, str]:
         """Digest and architecture of the version in use, as the public status says. Not signed: only for looking."""
-        found = self.http.call("GET", f"{API}status").json()
+        found = self.http.call("GET", f"{API}federations/{self._federation}/status").json()
         return _text(found, "model"), _text(found, "architecture")
 
 

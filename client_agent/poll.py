@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -72,22 +73,21 @@ class Service:
         """
         self._prepare()
         clock = self._agent.clock
-        until = None if timeout is None else clock.monotonic() + timeout
+        until = math.inf if timeout is None else clock.monotonic() + timeout
         away: HubUnreachableError | None = None
         while True:
-            left = LONG_POLL if until is None else until - clock.monotonic()
-            # An unfinished task has no time limit any more.
-            if left <= 0 and not self._open_rows():
-                raise away or NoTaskError("no_task", f"the hub had no task within {timeout:g} s")
+            left = until - clock.monotonic()
             try:
-                row = self._turn(max(0, min(LONG_POLL, round(left))))
+                row = self._turn(max(0, math.ceil(min(LONG_POLL, left))))
                 away = None
             except HubUnreachableError as error:
-                away = error
+                row, away = None, error
                 self._tell_and_wait(error)
-                continue
             if row is not None:
                 return row
+            # A task that has begun has no time limit any more.
+            if clock.monotonic() >= until and not self._open_rows():
+                raise away or NoTaskError("no_task", f"the hub had no task within {timeout:g} s")
 
     def _prepare(self) -> None:
         """Look at the scans, and remove files of tasks that ended in the moment of a crash."""

@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         match path:
             case ["healthz"]:
                 return 200, {"status": "ok"}
-            case ["api", "v1", "status"]:
+            case ["api", "v1", "federations", "brain-mri", "status"]:
                 return 200, {"model": hub.current, "architecture": hub.architecture.name}
             case ["api", "v1", "agents", "enrol"]:
                 with hub.changed:
