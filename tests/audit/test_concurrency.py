@@ -6,39 +6,57 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.db import connection
 
 from apps.audit.api import verify
 from apps.audit.models import AuditEntry
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSES, EACH = 8, 50
+PROCESSES, EACH = 8, 30
+Start = Callable[[int, str], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def same_database(transactional_db: None, tmp_path: Path) -> dict[str, str]:
-    """An environment in which `hospintel.sqlite3` of a process is this test's database."""
-    (tmp_path / "hospintel.sqlite3").symlink_to(settings.DATABASES["default"]["NAME"])
-    return {**os.environ, "HOSPINTEL_VAR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    """An environment in which the database of a process is this test's database."""
+    environment = {**os.environ, "HOSPINTEL_VAR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite":
+        (tmp_path / "hospintel.sqlite3").symlink_to(name)
+    else:
+        environment["DATABASE_URL"] = settings.DATABASE_URL.rpartition("/")[0] + f"/{name}"
+    return environment
 
 
-def start(environment: dict[str, str], count: int, name: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("append_many.py")), str(count), name],
-        env=environment,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(same_database: dict[str, str]) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def begin(count: int, name: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("append_many.py")), str(count), name],
+                env=same_database,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield begin
 
 
-def test_eight_processes_make_one_chain_without_fork_or_gap(same_database: dict[str, str]):
-    processes = [start(same_database, EACH, f"p{number}") for number in range(PROCESSES)]
+def test_eight_processes_make_one_chain_without_fork_or_gap(start: Start):
+    processes = [start(EACH, f"p{number}") for number in range(PROCESSES)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -57,8 +75,8 @@ def test_eight_processes_make_one_chain_without_fork_or_gap(same_database: dict[
     assert times == sorted(times)
 
 
-def test_a_killed_process_leaves_a_chain_that_holds(same_database: dict[str, str]):
-    process = start(same_database, 100_000, "victim")
+def test_a_killed_process_leaves_a_chain_that_holds(start: Start):
+    process = start(100_000, "victim")
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
