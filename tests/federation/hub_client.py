@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -22,3 +23,15 @@ class HubClient(Client):
     def post_file(self, path: str, content: bytes, *, field: str = "file", **options: Any) -> Any:
         """POST one file as multipart."""
         return self.post(path, {field: SimpleUploadedFile("update.hspu", content)}, **options)
+
+
+def body(answer: Any) -> bytes:
+    """The whole body, streamed or not."""
+    if not answer.streaming:
+        content: bytes = answer.content
+        return content
+
+    async def collect() -> bytes:
+        return b"".join([chunk async for chunk in answer.streaming_content])
+
+    return async_to_sync(collect)()

@@ -46,8 +46,12 @@ class Hub:
     def work(self) -> None:
         """Do what a worker would: run queued tasks until there are none."""
         while waiting := self.queued():
-            for kwargs in waiting:
-                tasks.step(**kwargs)
+            self.do(waiting)
+
+    def do(self, waiting: Iterable[dict[str, str]]) -> None:
+        """Do these tasks, whatever happened since they were queued."""
+        for kwargs in waiting:
+            tasks.step(**kwargs)
 
     def run(self, steps: Iterable[Next]) -> None:
         """Enqueue steps and do them, and all that follows."""

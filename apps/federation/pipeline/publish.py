@@ -1,5 +1,6 @@
 """Publish a version, or hold it. Whatever is published while a round is open ends that round as superseded."""
 
+from django.db import IntegrityError
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
@@ -33,7 +34,8 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
                 raise Conflict("Another version was published in the same moment.")
             for round_ in Round.objects.active().of(federation.pk).select_related("run"):
                 following += _end_round(round_, version, actor=actor)
-    except Conflict:
+    except (Conflict, IntegrityError):
+        # Somebody else was quicker: with this version, or with the number that it would have got.
         version.refresh_from_db()
         return []
     return [*following, Next("write_model", version.pk, apart=True)]

@@ -49,6 +49,7 @@ def _steer(run: Run, to: RunState, actor: str) -> None:
         with transaction():
             advance(run, to, actor=actor, changes=ended)
     except Conflict as error:
+        run.refresh_from_db()
         raise Refusal("run_state", f"The run is {run.state}: it cannot become {to.value}.", 409) from error
 
 
