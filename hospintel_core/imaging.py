@@ -33,8 +33,8 @@ def read_scan(source: Path | bytes) -> Image.Image:
     """Decode a PNG or JPEG into an upright RGB image; the type is told by the content, not by the name.
 
     16-bit grey becomes 8-bit, transparency is laid on black, EXIF orientation is applied.
-    Raises ImageError: image_format (neither PNG nor JPEG), image_empty (no bytes), image_too_large
-    (more than 25 million pixels or 64 MiB, told before any pixel is decoded), image_unreadable (all else, also an image without pixels).
+    Raises ImageError: image_format (neither PNG nor JPEG), image_empty (no bytes), image_too_large (more than
+    25 million pixels or 64 MiB, told before any pixel is decoded), image_unreadable (all else; no pixels, too).
     """
     data = _read_file(source) if isinstance(source, Path) else source
     if not data:
