@@ -1,4 +1,7 @@
-"""A child of the supervisor ends when the supervisor does, however that ended."""
+"""A child of the supervisor ends when the supervisor does, however that ended.
+
+`python -m hospintel_site.lifetime COMMAND...` becomes a command that gets SIGTERM when its parent ends (Linux).
+"""
 
 import ctypes
 import os
@@ -14,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> bool:
-    """Ask for SIGTERM when our parent ends; False where the system has no such thing. Also for Popen's preexec_fn."""
+    """Ask for SIGTERM when our parent ends; False where the system has no such thing."""
     return _LIBC is not None and _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) == 0
 
 
@@ -38,3 +41,8 @@ def _watch(supervisor: int) -> None:
     while os.getppid() == supervisor:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    end_with_parent()  # it outlives the exec
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - what our parent asked for

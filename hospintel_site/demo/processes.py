@@ -1,22 +1,21 @@
 """The processes of a demo: the hub and one agent for each hospital, all of which end with it."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from hospintel_site import lifetime
 from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.signals import Signals
+from hospintel_site.supervisor import answers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HUB = "hub"
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 90
 STOP_SECONDS = 30
 LOOK_SECONDS = 0.05
@@ -35,7 +34,8 @@ class Processes:
     def __init__(self, folder: Path, port: int, environment: Mapping[str, str], signals: Signals) -> None:
         self.folder = folder
         self.port = port
-        self.address = f"http://127.0.0.1:{port}"
+        self._tls = "HOSPINTEL_TLS_CERT" in environment
+        self.address = f"{'https' if self._tls else 'http'}://{LOOPBACK}:{port}"
         self._environment = dict(environment)
         self._signals = signals
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -44,7 +44,8 @@ class Processes:
         # Held: a process that is running and not yet in the list would stay behind.
         with self._signals.held(), self._log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(  # noqa: S603 - our own programs
-                arguments,
+                # Through this module they end even when the demo is killed.
+                [sys.executable, "-m", "hospintel_site.lifetime", sys.executable, *arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -52,8 +53,6 @@ class Processes:
                 stderr=log,
                 # A session of its own: Ctrl-C reaches the demo alone, which then stops the others in order.
                 start_new_session=True,
-                # Even if the demo is killed.
-                preexec_fn=lifetime.end_with_parent,  # noqa: PLW1509 - one system call
             )
 
     def start_hub(self) -> None:
@@ -62,23 +61,22 @@ class Processes:
         Raises:
             DemoError: it ended, or did not answer in time.
         """
-        self._start(HUB, [sys.executable, "manage.py", "up", "--port", str(self.port)])
+        self._start(HUB, ["manage.py", "up", "--port", str(self.port)])
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            self.check()
-            with suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=2) as answer:  # noqa: S310 - loopback
-                if json.load(answer) == {"status": "ok"}:
-                    return
+            self._check(HUB)
+            if answers(LOOPBACK, self.port, host=LOOPBACK, tls=self._tls):
+                return
             time.sleep(LOOK_SECONDS)
         raise DemoError(f"The hub did not answer within {START_SECONDS} s:\n{self.tail(HUB)}")
 
-    def enrol(self, name: str, code: str) -> None:
-        """Enrol an agent over HTTP.
+    def enrol(self, name: str, code: str, *arguments: str) -> None:
+        """Enrol an agent over HTTP, with further `arguments` of its command line.
 
         Raises:
             DemoError: the agent's own words, where it could not.
         """
-        command = self._agent(name, "enrol", "--hub", self.address, "--code", code)
+        command = [sys.executable, *self._agent(name, "enrol", "--hub", self.address, "--code", code, *arguments)]
         done = subprocess.run(  # noqa: S603 - our own program
             command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
         )
@@ -90,7 +88,7 @@ class Processes:
         self._start(name, self._agent(name, "run", "--data", str(scans)))
 
     def _agent(self, name: str, command: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "client_agent", command, "--home", str(self.home(name)), *arguments]
+        return ["-m", "client_agent", command, "--home", str(self.home(name)), *arguments]
 
     def home(self, name: str) -> Path:
         """Return the folder in which an agent keeps its key and journal."""
@@ -107,9 +105,17 @@ class Processes:
         Raises:
             DemoError: a process has ended.
         """
-        for name, process in self._running.items():
-            if process.poll() is not None:
-                raise DemoError(f"{name} ended with status {process.returncode}:\n{self.tail(name)}")
+        for name in self._running:
+            self._check(name)
+
+    def _check(self, name: str) -> None:
+        status = self._running[name].poll()
+        if status is not None:
+            raise DemoError(f"{name} ended with status {status}:\n{self.tail(name)}")
+
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """Return a process that was started."""
+        return self._running[name]
 
     def tail(self, name: str, lines: int = 15) -> str:
         """Return the last lines of a process's log."""

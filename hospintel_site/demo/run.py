@@ -20,7 +20,7 @@ from hospintel_site import ports
 from hospintel_site.demo import scans
 from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.options import Options
-from hospintel_site.demo.processes import Processes
+from hospintel_site.demo.processes import LOOPBACK, Processes
 from hospintel_site.demo.scans import Prepared
 from hospintel_site.demo.signals import Signals, Stopped
 
@@ -67,7 +67,7 @@ def _check(options: Options) -> None:
         DemoError: the port is in use, or DATA or TEST cannot be used.
         BaseWeightsError: VGG16's weights are nowhere to be found.
     """
-    if not ports.is_free("127.0.0.1", options.port):
+    if not ports.is_free(LOOPBACK, options.port):
         raise DemoError(
             ports.in_use(options.port), f"End it, or choose another port: make demo PORT={options.port + 1}"
         )

@@ -1,0 +1,178 @@
+"""What the hub's administrator does and sees, in a process of its own whose settings are those of the hub under test.
+
+The test process has other settings. Only plain values travel between the two.
+"""
+
+# ruff: noqa: PLC0415 - in the test process, models must not be imported
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ADMIN = "system:test"
+ANSWER_SECONDS = 60
+
+
+class Office:
+    """Calls functions of this module in the administrator's process."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._pool = ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_set_up,
+            initargs=(dict(environment),),
+        )
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._pool.submit(function, *args, **kwargs).result(ANSWER_SECONDS)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def _set_up(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    import django
+
+    django.setup()
+
+
+def prepare() -> None:
+    """As the demo does: the database, and a default federation that needs no VGG16 weights."""
+    from django.core.management import call_command
+
+    from apps.federation.pipeline import bootstrap, keys
+
+    call_command("migrate", verbosity=0)
+    keys.ensure_keys()
+    bootstrap.ensure_federation(architecture="pixels-head16")
+
+
+def create_federation(slug: str, **limits: object) -> None:
+    from apps.federation.pipeline import bootstrap
+
+    bootstrap.ensure_federation(slug, architecture="pixels-head16", **limits)
+
+
+def issue_codes(slug: str, hospitals: list[str]) -> list[str]:
+    """A one-time code for each new hospital of the federation."""
+    from apps.accounts.pipeline import create_hospital
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import enrol
+
+    federation = Federation.objects.get(pk=slug)
+    codes = []
+    for name in hospitals:
+        hospital = create_hospital(name, actor=ADMIN)
+        enrol.join(federation, hospital, actor=ADMIN)
+        codes.append(enrol.issue_code(hospital, actor=ADMIN)[0])
+    return codes
+
+
+def start_run(slug: str, rounds: int, **plan: object) -> str:
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import runs
+    from apps.federation.tasks import enqueue
+
+    plan = {"learning_rate": 3e-3, **plan}
+    run, following = runs.start_run(Federation.objects.get(pk=slug), rounds=rounds, plan=plan, actor=ADMIN)
+    enqueue(following)
+    return str(run.pk)
+
+
+def abort(run_id: str) -> None:
+    from apps.federation.models import Run
+    from apps.federation.pipeline import runs
+    from apps.federation.tasks import enqueue
+
+    enqueue(runs.abort(Run.objects.get(pk=run_id), actor=ADMIN))
+
+
+def revoke(hospital: str) -> None:
+    from apps.federation.models import Agent
+    from apps.federation.pipeline import enrol
+
+    enrol.revoke(Agent.objects.get(hospital__name=hospital), actor=ADMIN)
+
+
+def online(slug: str) -> int:
+    from apps.federation.models import Federation
+    from apps.federation.queries import status
+
+    return int(status(Federation.objects.get(pk=slug))["clients_online"])
+
+
+def run_state(run_id: str) -> str:
+    from apps.federation.models import Run
+
+    return str(Run.objects.get(pk=run_id).state)
+
+
+def update_states(run_id: str) -> list[str]:
+    """States of all updates to the run's rounds."""
+    from apps.federation.models import Update
+
+    return sorted(Update.objects.filter(round__run=run_id).values_list("state", flat=True))
+
+
+def rounds(run_id: str) -> list[dict[str, Any]]:
+    """What became of each round of a run, oldest first."""
+    from apps.federation.models import Round
+
+    found = []
+    for round_ in Round.objects.filter(run=run_id).select_related("base", "version").order_by("opened_at"):
+        version = getattr(round_, "version", None)
+        updates = round_.updates.select_related("agent__hospital").order_by("agent__hospital__name")
+        evaluations = round_.evaluations.select_related("agent__hospital").order_by("agent__hospital__name")
+        found.append(
+            {
+                "id": str(round_.pk),
+                "number": round_.number,
+                "attempt": round_.attempt,
+                "state": round_.state,
+                "expected": len(round_.expected),
+                "base": round_.base.digest,
+                "version": version and version.number,
+                "digest": version and version.digest,
+                "verdict": version and version.verdict,
+                "updates": [(update.agent.hospital.name, update.state) for update in updates],
+                "reports": {
+                    kind: [e.agent.hospital.name for e in evaluations if e.kind == kind]
+                    for kind in ("TRAIN", "EVALUATE")
+                },
+            }
+        )
+    return found
+
+
+def what_is_left(run_id: str) -> list[str]:
+    """Ciphertexts, round keys and unfinished uploads of the run that are still on disk."""
+    from apps.federation.models import Round, Update
+    from apps.federation.pipeline import keys, storage
+
+    kept = set(keys.kept_round_keys())
+    found = [f"key of {pk}" for pk in Round.objects.filter(run=run_id).values_list("pk", flat=True) if pk in kept]
+    updates = Update.objects.filter(round__run=run_id).values_list("pk", flat=True)
+    return found + [f"ciphertext of {pk}" for pk in updates if storage.sealed_path(pk).exists()]
+
+
+def events(action: str, obj: str | None = None, **facts: object) -> list[dict[str, Any]]:
+    """Audit entries of an action (on an object) with these facts, oldest first."""
+    from apps.audit.feed import as_event
+    from apps.audit.models import AuditEntry
+
+    entries = AuditEntry.objects.filter(action=action, **({} if obj is None else {"object": obj}))
+    found = [as_event(entry) for entry in entries.order_by("seq")]
+    return [event for event in found if facts.items() <= event["facts"].items()]
+
+
+def audit_holds() -> bool:
+    from apps.audit.api import verify
+
+    return verify().ok
