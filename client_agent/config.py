@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from uuid import UUID
 import platformdirs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from client_agent.errors import SetupError, storing
+from client_agent.errors import SetupError, storage_error, storing
 from client_agent.http import check_hub_url
 from hospintel_core import signing
 from hospintel_core.errors import SignatureError
@@ -86,18 +86,18 @@ class Home:
         # An SQLite lock works on every system, and the system frees it when the process dies.
         with storing("the agent's home"):
             lock = sqlite3.connect(self.folder / "lock.sqlite3", timeout=0, isolation_level=None)
-        try:
+        with closing(lock):
             try:
                 lock.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise storage_error(error, "the agent's home") from error
                 raise SetupError(
                     "home_busy",
                     f"another agent works with the home {self.folder}",
                     "stop it first, or give this one a --home of its own",
                 ) from error
             yield
-        finally:
-            lock.close()
 
 
 @dataclass(frozen=True)

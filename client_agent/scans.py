@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MIN_SCANS: Final = 20
 SHOWN_PROBLEMS: Final = 5
+# What the cache leaves free for the journal, models and deltas, without which no round ends.
+DISK_RESERVE: Final = 64 * 1024 * 1024
 # Known without loading the base: with a full cache it is never needed.
 _BASE_DIGESTS: Final = {"vgg16": backbone.VGG16_DIGEST, "pixels": backbone.PIXELS_DIGEST}
 
@@ -37,7 +40,7 @@ class Split:
 
 
 class _LenientCache(FeatureCache):
-    """A cache that a full disk turns off: the features in memory are as good."""
+    """A cache that gives way to everything else on the disk: the features in memory are as good."""
 
     writable = True
 
@@ -45,10 +48,17 @@ class _LenientCache(FeatureCache):
         if not self.writable:
             return
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self.folder).free < DISK_RESERVE:
+                self._stop(f"less than {DISK_RESERVE >> 20} MiB are free")
+                return
             super().write(digest, features)
         except OSError as error:
-            self.writable = False
-            log.warning("features are not cached any more, so the next start computes them again: %s", error)
+            self._stop(str(error))
+
+    def _stop(self, why: str) -> None:
+        self.writable = False
+        log.warning("features are not cached any more, so the next start computes them again: %s", why)
 
 
 class LocalScans:
@@ -131,7 +141,8 @@ def _tell(found: Extracted) -> None:
     more = len(found.problems) - SHOWN_PROBLEMS
     if more > 0:
         counts = Counter(problem.code for problem in found.problems)
-        log.warning("skipped %d more: %s", more, ", ".join(f"{count} {code}" for code, count in sorted(counts.items())))
+        kinds = ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
+        log.warning("skipped %d more, in all: %s", more, kinds)
 
 
 def _fingerprint(data: Path) -> object:
