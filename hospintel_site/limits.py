@@ -13,7 +13,7 @@ _CAPS: tuple[tuple[re.Pattern[str], int, bool], ...] = (
     # A whole sealed update in one multipart body: 8.4 MB with the largest architecture.
     (re.compile(r"(/api/v1)?/update/?"), 16 * MIB, True),
     # A whole Keras model.
-    (re.compile(r"(/api/v1)?/upload_model/?"), 128 * MIB, True),
+    (re.compile(r"(/api/v1)?/upload[_]model/?"), 128 * MIB, True),
     (re.compile(r"/api/v1/jobs/[^/]+/scans/?"), 64 * MIB, True),
 )
 

@@ -22,7 +22,7 @@ MAY: Mapping[str, frozenset[Role]] = {
     "see_events": ANY_ROLE,
     "see_rounds": CLINICAL,
     "see_models": CLINICAL,
-    "download_model": CLINICAL,
+    "get_model": CLINICAL,
     "see_audit": ADMIN_ONLY,
     "manage_people": ADMIN_ONLY,
     "manage_hospitals": ADMIN_ONLY,

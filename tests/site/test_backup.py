@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hospintel_site.backup import BackupError, _extract
 from hospintel_site.lock import hold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,16 +189,22 @@ def no_manifest(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         (no_manifest, "does not begin with a manifest"),
     ],
 )
-def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
+def test_a_backup_that_was_changed_is_not_believed(
     saved: Path, tmp_path: Path, change: Callable[[Any], None], reason: str
 ):
-    bad = rewrite(saved, tmp_path / "bad.tar", change)
-    var = tmp_path / "var"
+    bad, folder = rewrite(saved, tmp_path / "bad.tar", change), tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(BackupError, match=reason):
+        _extract(bad, folder)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_refused_backup_leaves_everything_as_it_was(saved: Path, tmp_path: Path):
+    bad, var = rewrite(saved, tmp_path / "bad.tar", flip_a_model_byte), tmp_path / "var"
     refused = manage(var, "restore", str(bad))
     assert refused.returncode == 1
-    assert reason in refused.stderr
+    assert "damaged" in refused.stderr
     assert not (var / "hospintel.sqlite3").exists()
-    assert not (tmp_path / "evil").exists()
     assert not list(var.glob("restore-*"))
 
 

@@ -66,7 +66,7 @@ def _caller_of(request: HttpRequest) -> Agent | User:
 
 def _current(caller: Agent | User, slug: str) -> ModelVersion:
     """Return the current version of a federation, for its hospitals' agents, for doctors and admins."""
-    if isinstance(caller, User) and not may(caller, "download_model"):
+    if isinstance(caller, User) and not may(caller, "get_model"):
         raise Refusal("permission_denied", "The model is for agents, doctors and admins.", 403)
     federations = Federation.objects.select_related("current").filter(pk=slug)
     if isinstance(caller, Agent):
@@ -84,7 +84,8 @@ def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
         version = _current(caller, slug)
         path = storage.model_path(version.digest)
         if not path.exists():
-            enqueue([Next("write_model", version.pk)])
+            if storage.want_model(version.digest):
+                enqueue([Next("write_model", version.pk)])
             return None
     except Refusal as refusal:
         audit_refusal(refusal, request, caller)
