@@ -43,7 +43,7 @@ def find_task(agent: Agent, slug: str) -> Wire | None:
     evaluation = pending_evaluation(agent, slug)
     if evaluation is not None and evaluation.evaluation_manifest is not None:
         body, signature = evaluation.evaluation_manifest, evaluation.evaluation_signature or b""
-        return _wire(bytes(body), bytes(signature), evaluation.manifest_kid)
+        return _wire(bytes(body), bytes(signature), evaluation.evaluation_kid)
     round_ = Round.objects.of(slug).filter(state=RoundState.COLLECTING).first()
     if round_ is None or round_.updates.filter(agent=agent).live().exists() or not attempts_left(agent, round_):
         return None

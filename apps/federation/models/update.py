@@ -37,8 +37,9 @@ class Update(models.Model):
     digest = models.CharField(max_length=64)
     size = models.PositiveIntegerField()
     norm = models.FloatField(null=True)
-    train_ms = models.PositiveIntegerField(null=True)
+    train_ms = models.PositiveBigIntegerField(null=True)
     tries = models.PositiveIntegerField(default=0)
+    queued_at = models.DateTimeField(null=True)
     received_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
 

@@ -68,8 +68,8 @@ def close(round_id: UUID) -> list[Next]:
 
 def _contributions(updates: list[Update]) -> Iterator[rules.Contribution]:
     for update in updates:
-        opened = open_update(update)
-        yield rules.Contribution(sender=str(update.agent_id), num_samples=update.num_samples, delta=opened.delta)
+        # No name keeps the delta: one update is in memory at a time.
+        yield rules.Contribution(str(update.agent_id), update.num_samples, open_update(update).delta)
 
 
 def aggregate(round_id: UUID) -> list[Next]:
@@ -95,6 +95,13 @@ def aggregate(round_id: UUID) -> list[Next]:
         code = getattr(error, "code", "ciphertext_missing")
         logger.exception("round %s cannot be aggregated: %s", round_id, code)
         return fail_round(round_, code, actor=WORKER)
+    except OSError as error:
+        if error.errno not in storage.DISK_FULL:
+            raise
+        # Everything that was accepted is here: the tick tries again until there is room, and that is no failed try.
+        logger.exception("round %s cannot be aggregated: the disk of the model folder is full", round_id)
+        Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") - 1)
+        return []
     return _commit(round_, updates, digest)
 
 

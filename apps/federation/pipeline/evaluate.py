@@ -59,6 +59,7 @@ def gate(round_id: UUID) -> list[Next]:
     if round_.state != RoundState.EVALUATING:
         return _close_final(round_)
     federation = round_.run.federation
+    check_alarm(round_.base)
     if not federation.evaluate_quorum:
         return publish(round_.version, actor=WORKER, verdict=NOT_EVALUATED)
     if round_.evaluation_opened_at is None:
@@ -104,6 +105,7 @@ def open_evaluation(round_: Round) -> None:
         opened = Round.objects.filter(pk=round_.pk, evaluation_opened_at__isnull=True).update(
             evaluation_manifest=signed.body,
             evaluation_signature=signed.signature,
+            evaluation_kid=signed.kid.hex(),
             evaluation_opened_at=now,
             evaluation_deadline_at=deadline,
         )

@@ -1,6 +1,8 @@
 """Open a received update in memory and decide: ACCEPTED or REFUSED(code). Worker only; plaintext never touches disk."""
 
+import logging
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +12,7 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, transaction
 from apps.federation.models import Evaluation, Round, Update
 from apps.federation.pipeline import keys, storage
-from apps.federation.pipeline.finish import refuse
+from apps.federation.pipeline.finish import fail_round, refuse
 from apps.federation.pipeline.open_round import wire_schema
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, UpdateState
@@ -18,6 +20,7 @@ from hospintel_core import architectures, codecs, envelope, screening, weights
 from hospintel_core.errors import CodecError, CoreError, EnvelopeError, KeyFileError, ReportError, WeightsError
 from hospintel_core.report import Report
 
+logger = logging.getLogger(__name__)
 WORKER = "system:worker"
 MAX_TRIES = 3
 MAX_NORM_RATIO = 100.0
@@ -27,9 +30,16 @@ REPORT_KEY = "report"
 
 @dataclass(frozen=True)
 class Opened:
-    """An update in the clear: the delta of the head, its L2 norm, and what the agent measured on the base."""
+    """An update in the clear: the delta of the head, and the metadata that came with it."""
 
     delta: weights.Arrays
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of an update that may be used: its L2 norm, and what the agent measured on the base."""
+
     norm: float
     report: Report
 
@@ -43,15 +53,13 @@ class InspectError(CoreError):
 
 
 def open_update(update: Update) -> Opened:
-    """Decrypt and validate an update from its ciphertext on disk.
+    """Decrypt an update from its ciphertext on disk into the arrays that the round's schema names.
 
     Raises:
-        CoreError: the envelope, the safetensors, the screening or the report says no.
+        CoreError: the envelope, the safetensors or the codec says no.
         OSError: the ciphertext cannot be read.
     """
     federation = update.round.run.federation
-    architecture = architectures.get(federation.architecture)
-    codec = codecs.get(federation.codec)
     _, payload = envelope.open_envelope(
         storage.sealed_path(update.pk).read_bytes(),
         sender=update.agent.key,
@@ -59,14 +67,28 @@ def open_update(update: Update) -> Opened:
         round_private=keys.round_private(update.round_id),
     )
     arrays, metadata = weights.loads(payload, wire_schema(federation))
-    delta = codec.decode(arrays, architecture.head_schema)
-    findings = screening.screen(delta, architecture.head_schema, max_norm=_max_norm(update))
+    head = architectures.get(federation.architecture).head_schema
+    return Opened(codecs.get(federation.codec).decode(arrays, head), metadata)
+
+
+def judge(update: Update, opened: Opened) -> Judged:
+    """Screen an opened update and read its report.
+
+    This is done once, when it is accepted: the limit of the norm moves with what others send, and what was accepted
+    stays accepted.
+
+    Raises:
+        InspectError, ReportError: the update may not be used.
+    """
+    federation = update.round.run.federation
+    head = architectures.get(federation.architecture).head_schema
+    findings = screening.screen(opened.delta, head, max_norm=_max_norm(update))
     if findings:
         raise InspectError(findings[0].code, findings[0].detail)
-    if REPORT_KEY not in metadata:
+    if REPORT_KEY not in opened.metadata:
         raise InspectError("report_missing", "The update carries no report.")
-    report = Report.from_json(metadata[REPORT_KEY], len(federation.classes), update.agent.max_samples)
-    return Opened(delta, screening.l2_norm(delta), report)
+    report = Report.from_json(opened.metadata[REPORT_KEY], len(federation.classes), update.agent.max_samples)
+    return Judged(screening.l2_norm(opened.delta), report)
 
 
 def _max_norm(update: Update) -> float | None:
@@ -91,17 +113,26 @@ def inspect(update_id: UUID) -> list[Next]:
         refuse(update, "stuck", actor=WORKER)
         return [Next("close", update.round_id)]
     try:
-        opened = open_update(update)
+        judged = judge(update, open_update(update))
     except (EnvelopeError, WeightsError, CodecError, ReportError, InspectError) as error:
         refuse(update, error.code, actor=WORKER)
         return [Next("close", update.round_id)]
     except KeyFileError as error:
-        refuse(update, "round_closed" if error.code == "key_missing" else error.code, actor=WORKER)
+        return _without_key(update, error)
+    return accept(update, judged)
+
+
+def _without_key(update: Update, error: KeyFileError) -> list[Next]:
+    """End what cannot go on: without its key no update of a round will ever open. The agent is not to blame."""
+    if error.code != "key_missing":
+        logger.error("The updates of round %s wait for a key: %s %s", update.round_id, error.detail, error.hint)
         return []
-    return accept(update, opened)
+    refuse(update, "round_closed", actor=WORKER)
+    # Where the key was erased because the round has just ended, nothing happens.
+    return fail_round(update.round, error.code, actor=WORKER)
 
 
-def accept(update: Update, opened: Opened) -> list[Next]:
+def accept(update: Update, judged: Judged) -> list[Next]:
     """Accept an inspected update, if its round still collects."""
     now = timezone.now()
     try:
@@ -115,12 +146,12 @@ def accept(update: Update, opened: Opened) -> list[Next]:
                 update,
                 UpdateState.ACCEPTED,
                 actor=WORKER,
-                changes={"norm": opened.norm, "train_ms": opened.report.train_ms, "decided_at": now},
+                changes={"norm": judged.norm, "train_ms": judged.report.train_ms, "decided_at": now},
                 objects=[update.round],
                 samples=update.num_samples,
             )
-            if opened.report.n:
-                store_report(update.round, update.agent_id, opened.report, Evaluation.Kind.TRAIN)
+            if judged.report.n:
+                store_report(update.round, update.agent_id, judged.report, Evaluation.Kind.TRAIN)
     except Conflict:
         refuse(update, "round_closed", actor=WORKER)
         return []

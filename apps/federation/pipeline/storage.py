@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from django.conf import settings
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
 
+WANT_SECONDS = 15
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -92,6 +94,21 @@ def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
 def model_path(digest: str) -> Path:
     """Return where the whole Keras model (.h5) with this head lies, if it was written."""
     return Path(settings.MODEL_DIR) / "h5" / f"{digest}.h5"
+
+
+def want_model(digest: str) -> bool:
+    """Return whether the Keras model is missing and nobody asked for it lately.
+
+    Whoever is told so has to ask a worker for it. Where writing fails, for want of the base's weights say, polling
+    clients must not keep every worker busy with it.
+    """
+    path = model_path(digest)
+    wanted = path.with_suffix(".wanted")
+    if path.exists() or modified(wanted) > time.time() - WANT_SECONDS:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted.touch()
+    return True
 
 
 def sealed_path(update_id: UUID) -> Path:

@@ -1,8 +1,11 @@
 """What time does: deadlines, stuck rows, expired codes, forgotten uploads. Any number of ticks may run at once."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from apps.audit.api import flush_denials
@@ -20,17 +23,13 @@ def due() -> list[Next]:
     """Return the steps that are due now. Every one of them is safe to run when it is not."""
     now = timezone.now()
     stuck = now - timedelta(seconds=STUCK_SECONDS)
-    steps = [
-        Next("inspect", pk)
-        for pk in Update.objects.filter(state=UpdateState.RECEIVED, received_at__lte=stuck).values_list("pk", flat=True)
-    ]
-    for pk, state, closed_at, aggregated_at in Round.objects.active().values_list(
-        "pk", "state", "closed_at", "aggregated_at"
-    ):
+    received = Update.objects.filter(state=UpdateState.RECEIVED, received_at__lte=stuck)
+    aggregating = Round.objects.filter(state=RoundState.AGGREGATING, closed_at__lte=stuck)
+    steps = [Next("inspect", pk) for pk in _requeued(received, now)]
+    steps += [Next("aggregate", pk) for pk in _requeued(aggregating, now)]
+    for pk, state, aggregated_at in Round.objects.active().values_list("pk", "state", "aggregated_at"):
         if state == RoundState.COLLECTING:
             steps.append(Next("close", pk))
-        elif state == RoundState.AGGREGATING and closed_at and closed_at <= stuck:
-            steps.append(Next("aggregate", pk))
         elif state == RoundState.EVALUATING and aggregated_at and aggregated_at <= now - timedelta(seconds=1):
             steps.append(Next("gate", pk))
     steps += [
@@ -42,9 +41,16 @@ def due() -> list[Next]:
     return [*steps, *_unwritten_models(), *_unfinished_rounds()]
 
 
+def _requeued(rows: QuerySet[Any], now: datetime) -> list[UUID]:
+    """Take the rows that were not queued again lately: under a backlog, each look would make it longer."""
+    rows = rows.filter(Q(queued_at=None) | Q(queued_at__lte=now - timedelta(seconds=STUCK_SECONDS)))
+    found = list(rows.values_list("pk", flat=True))
+    return [pk for pk in found if rows.filter(pk=pk).update(queued_at=now)]
+
+
 def _unwritten_models() -> list[Next]:
     current = Federation.objects.exclude(current=None).values_list("current", "current__digest")
-    return [Next("write_model", pk, apart=True) for pk, digest in current if not storage.model_path(digest).exists()]
+    return [Next("write_model", pk, apart=True) for pk, digest in current if storage.want_model(digest)]
 
 
 def _unfinished_rounds() -> list[Next]:

@@ -48,6 +48,6 @@ def write_model(version_id: UUID) -> list[Next]:
 
 def _delete_old(folder: Path) -> None:
     current = set(Federation.objects.values_list("current__digest", flat=True))
-    for path in folder.glob("*.h5"):
+    for path in [*folder.glob("*.h5"), *folder.glob("*.wanted")]:
         if path.stem not in current:
             path.unlink(missing_ok=True)
