@@ -49,6 +49,7 @@ DataOption = Annotated[
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
+        "--base-weights",
         envvar="HOSPINTEL_BASE_WEIGHTS",
         help="VGG16 base weights (.h5 or .safetensors), where they are not found by themselves.",
         show_default=False,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import certifi
 import httpx
 
 from client_agent import __version__
@@ -117,13 +116,19 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
             context = ssl.create_default_context(cafile=ca)
         except (OSError, ssl.SSLError) as error:
             raise SetupError("config_broken", f"the CA file {ca} cannot be read: {error}") from error
-    else:
-        # The machine's store first: that is where a hospital puts the CA of its TLS-inspecting proxy.
+    elif _has_roots():
+        # Not httpx's own list: a hospital puts the CA of its TLS-inspecting proxy into the machine's store.
         context = ssl.create_default_context()
-        if not context.get_ca_certs() and "SSL_CERT_FILE" not in os.environ:
-            context.load_verify_locations(cafile=certifi.where())
+    else:
+        context = httpx.create_ssl_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _has_roots() -> bool:
+    """Whether the machine (or SSL_CERT_FILE, SSL_CERT_DIR) has certificates; slim containers have none."""
+    paths = ssl.get_default_verify_paths()
+    return bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
 
 
 class Http:

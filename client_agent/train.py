@@ -46,10 +46,12 @@ def fetch_head(agent: Agent, architecture: Architecture, digest: str) -> Arrays:
     """
     schema = architecture.head_schema
     path = agent.home.models / f"{digest}.safetensors"
-    if not path.exists() or weights.digest(path.read_bytes()) != digest:
+    data = path.read_bytes() if path.exists() else b""
+    if weights.digest(data) != digest:
         agent.hub.model(digest, path, schema.max_payload)
         _forget_old_models(path)
-    head, _ = weights.loads(path.read_bytes(), schema)
+        data = path.read_bytes()
+    head, _ = weights.loads(data, schema)
     return head
 
 
