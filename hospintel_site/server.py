@@ -122,6 +122,16 @@ class HubRequest(WebRequest):  # type: ignore[misc]
             self.unregisterProducer()
         super().handle_reply(message)
 
+    def handle_exception(self, exception: Exception) -> None:
+        """Answer 500; where half an answer is out already, cut the connection, so that nobody takes it for a whole one.
+
+        Daphne's own version raises then, which ends the loop that cleans up after every request.
+        """
+        if not self._response_started:
+            super().handle_exception(exception)
+        elif self.channel is not None:
+            self.channel.transport.abortConnection()
+
     async def drained(self) -> None:
         """Wait until the connection takes more: else a slow reader's download would pile up in memory."""
         await self._may_write.wait()

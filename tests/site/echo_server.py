@@ -22,6 +22,11 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await send({"type": "http.response.body", "body": BLOCK, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return
+    if scope["path"].startswith("/break"):
+        if scope["path"] == "/break/half":
+            await start(send, b"text/plain")
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError(scope["path"])
     received, more = 0, True
     while more:
         message = await receive()

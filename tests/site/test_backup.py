@@ -40,9 +40,12 @@ def ask(var: Path, code: str) -> Any:
 FACTS = (
     "from apps.accounts.models import Hospital; from apps.federation.models import ModelVersion; "
     "from apps.audit.api import verify, events_after; from django.contrib.sessions.models import Session; "
+    "from apps.federation.models import Round; "
     "print(json.dumps({'hospitals': [h.name for h in Hospital.objects.all()], "
     "'versions': [v.digest for v in ModelVersion.objects.all()], 'holds': verify().ok, "
-    "'sessions': Session.objects.count(), 'actions': [e['action'] for e in events_after(0, 500)]}))"
+    "'sessions': Session.objects.count(), "
+    "'rounds': [[r.state, r.reason] for r in Round.objects.all()], "
+    "'actions': [e['action'] for e in events_after(0, 500)]}))"
 )
 
 
@@ -56,7 +59,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
         var,
         "from apps.federation.pipeline.bootstrap import bootstrap; bootstrap(); "
         "from django.contrib.sessions.backends.db import SessionStore; s = SessionStore(); "
-        "s['x'] = 1; s.save(); print(1)",
+        "s['x'] = 1; s.save(); print(1); "
+        "from apps.federation.models import Federation, Round, Run; from django.utils import timezone; "
+        "f = Federation.objects.get(); run = Run.objects.create(federation=f, rounds=1, plan={}, started_by='x'); "
+        "Round.objects.create(run=run, number=1, base=f.current, manifest=b'', manifest_signature=b'', "
+        "opened_at=timezone.now())",
     )
     return var
 
@@ -79,7 +86,9 @@ def test_the_same_hub_comes_back_on_an_empty_machine(hub: Path, saved: Path, tmp
     assert after["holds"]
     assert (before["sessions"], after["sessions"]) == (1, 0)
     assert before["actions"][-1] == "backup.create"
-    assert after["actions"] == [*before["actions"][:-1], "backup.restore"]
+    assert after["actions"] == [*before["actions"][:-1], "round.failed", "backup.restore"]
+    assert before["rounds"] == [["COLLECTING", ""]]
+    assert after["rounds"] == [["FAILED", "restored"]]
     digest = after["versions"][0]
     head = tmp_path / "models" / "heads" / f"{digest}.safetensors"
     assert head.read_bytes() == (hub / "models" / "heads" / f"{digest}.safetensors").read_bytes()

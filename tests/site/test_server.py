@@ -74,6 +74,16 @@ def test_websockets_pass_through(echo: Any):
         assert connection.receive() == "ROUND 7"
 
 
+def test_a_failing_application_neither_pretends_nor_takes_the_server_with_it(echo: Any):
+    address = f"http://127.0.0.1:{echo.port}"
+    assert httpx.get(f"{address}/break/first").status_code == 500
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        httpx.get(f"{address}/break/half")
+    # The loop that answers for a failed application still runs.
+    assert httpx.get(f"{address}/break/again").status_code == 500
+    assert httpx.get(f"{address}/").status_code == 200
+
+
 def test_a_page_of_another_site_gets_no_websocket(web: Any):
     for origin in ({"Origin": "https://evil.example.org"}, {}):
         connection = WebSocket(web.port, "/ws/events/", **origin)
