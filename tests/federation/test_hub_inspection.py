@@ -210,7 +210,8 @@ def test_norms_are_not_judged_before_there_are_three(hub, north, south):
 def test_an_update_whose_ciphertext_rots_on_the_hubs_disk_is_refused(hub, north, south, round_):
     north.take_part()
     (path,) = hub.paths()
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    sealed = path.read_bytes()
+    path.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     hub.work()
     assert north.status(round_.pk)["code"] == "update_refused"
     assert hub.event(code="envelope_signature")["action"] == "update.refused"

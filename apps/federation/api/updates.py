@@ -82,10 +82,9 @@ class UpdatePartView(AgentView):
         digest = _digest_of(request.headers.get("Upload-Digest"))
         length = _whole_number(request.headers.get("Upload-Length"), "Upload-Length")
         offset = _whole_number(request.query_params.get("offset"), "offset")
-        known = receive.existing(self.agent, round_.pk, digest)
+        known = receive.admit(self.agent, round_, digest)
         if known is not None:
             return Response({**_state_of(known), "received": known.size}, status=202)
-        receive.check_open(self.agent, round_)
         if not 0 < length <= max_body(round_.run.federation):
             raise Refusal("body_too_large", "An update to this round cannot be that large.", 413)
         received = _append(self.agent, round_, digest, offset=offset, length=length, request=request)
