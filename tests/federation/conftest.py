@@ -40,6 +40,8 @@ if connection.vendor == "sqlite":
     ) -> Iterator[World]:
         """Give the test a hub of its own, but for the keys: a process reads an RSA file once, which takes a while."""
         settings.KEYS = snapshot.folder / "keys"
+        for left in (settings.KEYS / "rounds").glob("*"):
+            left.unlink()
         with django_db_blocker.unblock(), snapshot.restored(tmp_path) as restored:
             yield restored
 

@@ -11,7 +11,7 @@ from site_agent import SiteAgent
 
 from apps.audit.api import events_after, flush_denials, verify
 from apps.federation import tasks
-from apps.federation.models import Federation, Round, Run
+from apps.federation.models import Federation, Round, Run, Update
 from apps.federation.pipeline import keys, runs, tick
 from apps.federation.pipeline.step import Next
 from hospintel_site.celery import app
@@ -61,6 +61,10 @@ class Hub:
     def tick(self) -> None:
         """Do what is due now."""
         self.run(tick.due())
+
+    def inspect_all(self) -> None:
+        """Inspect what was received, as the tick has it done after a while."""
+        self.run(Next("inspect", pk) for pk in Update.objects.filter(state="RECEIVED").values_list("pk", flat=True))
 
     def start_run(self, rounds: int = 1, **plan: Any) -> Run:
         """Start a run as an admin would."""

@@ -103,8 +103,8 @@ class Snapshot:
 
     @contextmanager
     def restored(self, folder: Path) -> Iterator[World]:
-        """Let the hub go on from a copy of them."""
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        """Let the hub go on from a copy of them, but for the keys."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("keys"))
         with database_file(folder / DATABASE):
             yield self.world
 

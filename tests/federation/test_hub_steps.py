@@ -1,0 +1,277 @@
+"""Every step is safe to run twice, at any time; what stops half-way is taken up again, and given up by name."""
+
+import logging
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.apps import apps
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from site_agent import SCHEMA, report
+
+from apps.federation import tasks
+from apps.federation.models import ModelVersion, Update
+from apps.federation.pipeline import storage, tick
+from apps.federation.pipeline.aggregate import aggregate
+from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.write_model import write_model
+from apps.federation.states import RoundState
+
+
+def everything():
+    """Every row of the hub's own tables, and every file, by content; the counters of tries aside."""
+    rows = {}
+    for model in [*apps.get_app_config("federation").get_models(), *apps.get_app_config("audit").get_models()]:
+        columns = [field.attname for field in model._meta.concrete_fields if field.name != "tries"]
+        rows[model._meta.label] = sorted(map(repr, model.objects.values_list(*columns)))
+    folders = (settings.UPLOAD_DIR, settings.MODEL_DIR, settings.KEYS)
+    files = {str(path): path.read_bytes() for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}
+    return rows, files
+
+
+def twice(step, pk):
+    """Run a step twice in a row: the second time changes nothing. Returns what follows from the first."""
+    following = tasks.STEPS[step](pk)
+    before = everything()
+    tasks.STEPS[step](pk)
+    assert everything() == before, step
+    return following
+
+
+def all_twice(waiting):
+    """Run steps and all that follows from them, each twice. Returns the names of those that ran."""
+    waiting, seen = list(waiting), set()
+    while waiting:
+        current = waiting.pop(0)
+        waiting += twice(current.step, current.id)
+        seen.add(current.step)
+    return seen
+
+
+def queued(hub):
+    return [Next(task["name"], task["pk"]) for task in hub.queued()]
+
+
+def test_every_step_run_twice_in_a_row_changes_the_hub_once(hub, north, south):
+    hub.configure(evaluate_quorum=2)
+    seen = all_twice(tick.due())
+    round_ = hub.open_round(north, south)
+    hub.run([])
+    for agent in (north, south):
+        agent.take_part()
+        seen |= all_twice(queued(hub))
+    for agent in (north, south):
+        assert agent.evaluate(report()).status_code == 200
+        seen |= all_twice(queued(hub))
+    seen |= all_twice(tick.due())
+    assert seen == set(tasks.STEPS)
+    round_.refresh_from_db()
+    round_.run.refresh_from_db()
+    assert (round_.state, round_.run.state) == ("PUBLISHED", "DONE")
+    assert ModelVersion.objects.count() == 2
+
+
+def test_any_step_at_any_time_does_what_is_due_and_nothing_else(hub, north, south):
+    """At each stage of a round, all steps run on all objects: nothing comes earlier or twice."""
+
+    def poke():
+        for step in tasks.STEPS:
+            ids = {
+                "inspect": Update.objects.values_list("pk", flat=True),
+                "open": [round_.run_id],
+                "write_model": ModelVersion.objects.values_list("pk", flat=True),
+            }.get(step, [round_.pk])
+            if step == "finish_run":
+                continue
+            for pk in list(ids):
+                tasks.STEPS[step](pk)
+
+    round_ = hub.open_round(north, south)
+    poke()
+    assert hub.current_round().state == "COLLECTING"
+    for agent in (north, south):
+        agent.take_part()
+        hub.queued()
+        poke()
+    for _ in range(3):
+        poke()
+    round_.refresh_from_db()
+    assert round_.state == "PUBLISHED"
+    assert ModelVersion.objects.count() == 2
+    assert len(hub.events(action="update.consumed")) == 2
+    assert hub.files() == set()
+
+
+@pytest.fixture
+def closed(hub, north, south):
+    """A round that has closed and waits for its aggregation."""
+    round_ = hub.open_round(north, south)
+    for seed, agent in enumerate((north, south)):
+        agent.take_part(seed=seed)
+    for task in hub.queued():
+        for following in tasks.STEPS[task["name"]](task["pk"]):
+            tasks.STEPS[following.step](following.id)
+    round_.refresh_from_db()
+    assert round_.state == "AGGREGATING"
+    return round_
+
+
+def test_an_aggregation_run_again_gives_the_same_bytes(hub, closed):
+    digests = set()
+    for _ in range(3):
+        with transaction.atomic():  # noqa: TID251 - a trial run that is undone
+            aggregate(closed.pk)
+            digests.add(ModelVersion.objects.get(round=closed).digest)
+            transaction.set_rollback(True)
+    hub.run([Next("aggregate", closed.pk)])
+    closed.refresh_from_db()
+    assert digests == {closed.version.digest}
+    assert storage.read_head(closed.version.digest, SCHEMA)
+
+
+def later(seconds):
+    return time_machine.travel(timezone.now() + timedelta(seconds=seconds))
+
+
+def test_a_received_update_whose_task_was_lost_is_inspected_by_the_tick(hub, north, south):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    hub.queued()
+    hub.tick()
+    assert north.status(round_.pk)["state"] == "RECEIVED"
+    with later(tick.STUCK_SECONDS + 1):
+        hub.tick()
+        assert north.status(round_.pk)["state"] == "ACCEPTED"
+        hub.finish_honestly(south)
+
+
+def test_a_closed_round_whose_task_was_lost_is_aggregated_by_the_tick(hub, closed):
+    hub.tick()
+    closed.refresh_from_db()
+    assert closed.state == "AGGREGATING"
+    with later(tick.STUCK_SECONDS + 1):
+        hub.tick()
+    closed.refresh_from_db()
+    assert closed.state == "PUBLISHED"
+
+
+def test_a_candidate_whose_task_was_lost_is_judged_by_the_tick(hub, closed):
+    aggregate(closed.pk)
+    with later(2):
+        hub.tick()
+    closed.refresh_from_db()
+    assert closed.state == "PUBLISHED"
+
+
+def names(steps):
+    return sorted(item.step for item in steps)
+
+
+def test_a_stuck_row_is_queued_once_in_fifteen_seconds_however_often_the_tick_looks(hub, north, south):
+    hub.open_round(north, south)
+    north.take_part()
+    hub.queued()
+    with later(20) as clock:
+        assert names(tick.due()).count("inspect") == 1
+        for _ in range(10):
+            assert "inspect" not in names(tick.due())
+        clock.shift(16)
+        assert names(tick.due()).count("inspect") == 1
+
+
+def test_an_update_whose_inspection_never_ends_well_is_refused_after_three_tries(hub, north, south):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    hub.queued()
+    (path,) = hub.paths()
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()  # reading it fails, as it does while a storage is away
+    pk = Update.objects.get().pk
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            tasks.step(name="inspect", pk=str(pk))
+    assert north.status(round_.pk)["state"] == "RECEIVED"
+    path.rmdir()
+    path.write_bytes(content)
+    tasks.step(name="inspect", pk=str(pk))
+    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "stuck")
+    assert hub.event(code="stuck")["action"] == "update.refused"
+    hub.finish_honestly(north, south)
+
+
+def test_a_storage_that_is_away_for_two_tries_costs_nothing(hub, north, south):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    hub.queued()
+    (path,) = hub.paths()
+    path.rename(path.with_suffix(".away"))
+    pk = str(Update.objects.get().pk)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            tasks.step(name="inspect", pk=pk)
+    path.with_suffix(".away").rename(path)
+    tasks.step(name="inspect", pk=pk)
+    assert north.status(round_.pk)["state"] == "ACCEPTED"
+    hub.finish_honestly(south)
+
+
+def test_a_round_whose_aggregation_never_ends_well_fails_after_three_tries(hub, north, south, closed):
+    for path in hub.paths():
+        path.unlink()
+        path.mkdir()
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            tasks.step(name="aggregate", pk=str(closed.pk))
+    for path in settings.UPLOAD_DIR.rglob("*.hspu"):
+        path.rmdir()
+    hub.run([Next("aggregate", closed.pk)])
+    closed.refresh_from_db()
+    assert (closed.state, closed.reason) == ("FAILED", "stuck")
+    assert hub.event(action="round.failed")["facts"]["reason"] == "stuck"
+    assert hub.current_round().attempt == 2
+    hub.finish_honestly(north, south)
+
+
+def test_a_round_whose_ciphertext_is_lost_fails_by_name(hub, north, south, closed):
+    hub.paths()[0].unlink()
+    hub.run([Next("aggregate", closed.pk)])
+    closed.refresh_from_db()
+    assert (closed.state, closed.reason) == ("FAILED", "ciphertext_missing")
+    hub.finish_honestly(north, south)
+
+
+@pytest.fixture
+def damaged(closed):
+    """The stored head that the round started from, with one bit flipped."""
+    path = storage.head_path(closed.base.digest)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_a_damaged_head_is_found_by_its_digest_and_named(hub, closed, damaged, caplog):
+    aggregate(closed.pk)
+    closed.refresh_from_db()
+    assert (closed.state, closed.reason) == ("FAILED", "head_damaged")
+    assert hub.event(action="round.failed")["facts"]["reason"] == "head_damaged"
+    assert f"The stored head {closed.base.digest} has been damaged." in caplog.text
+
+
+def test_a_damaged_head_is_not_written_into_a_model(closed, damaged):
+    with pytest.raises(storage.StorageError, match=closed.base.digest) as caught:
+        write_model(closed.base_id)
+    assert caught.value.code == "head_damaged"
+    assert not storage.model_path(closed.base.digest).exists()
+
+
+def test_a_missing_head_is_named(closed, caplog):
+    storage.head_path(closed.base.digest).unlink()
+    with caplog.at_level(logging.ERROR):
+        aggregate(closed.pk)
+    closed.refresh_from_db()
+    assert (closed.state, closed.reason) == (RoundState.FAILED, "head_missing")
+    assert closed.base.digest in caplog.text
