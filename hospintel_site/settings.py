@@ -69,7 +69,7 @@ if not DATABASE_URL:
     DATABASES["default"]["TEST"] = {"NAME": str(VAR / "test.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost"  # a name that nothing uses: kombu warns about its absence
+CELERY_BROKER_URL = REDIS_URL or "folder://localhost"  # broker.py; kombu warns if no host is named, and uses none
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     # Longer than any task runs: Redis hands a message out again after this time.
     {"visibility_timeout": 6 * 3600}

@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 from apps.audit.api import Conflict
 from hospintel_core.errors import EnvelopeError
 from hospintel_site import errors, health
+from hospintel_site.broker import Transport
 from hospintel_site.celery import app, hub_task
 from hospintel_site.permissions import DenyAll
 
@@ -127,6 +128,12 @@ def test_tasks_take_keyword_only_arguments():
 
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_embedded_queue_is_the_one_without_half_messages():
+    assert isinstance(app.connection().transport, Transport)
+
+
 STYLE = "/static/css/tokens.css"
 
 

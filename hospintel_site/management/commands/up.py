@@ -1,11 +1,12 @@
 """manage.py up."""
 
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.db import connections
 
 from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
@@ -17,6 +18,14 @@ from hospintel_site.supervisor import Supervisor, answers, children, say
 
 EXIT_PORT_BUSY = 3
 EXIT_ALREADY_UP = 4
+
+
+class Stop(Exception):  # noqa: N818 - the name says it
+    """Why the hub does not start, what to do, and the exit code."""
+
+    def __init__(self, error: str, hint: str = "", code: int = 1) -> None:
+        super().__init__(error)
+        self.error, self.hint, self.code = error, hint, code
 
 
 class Command(BaseCommand):
@@ -32,6 +41,15 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.PORT, help="0 takes a free one (HOSPINTEL_PORT)")
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            self._up(options)
+        except Stop as stop:
+            self.stderr.write(f"error: {stop.error}")
+            if stop.hint:
+                self.stderr.write(f"hint: {stop.hint}")
+            sys.exit(stop.code)
+
+    def _up(self, options: dict[str, Any]) -> None:
         bind = "127.0.0.1" if options["bind"] == "localhost" else options["bind"]
         settings.BIND = bind
         self.check()
@@ -40,9 +58,10 @@ class Command(BaseCommand):
             with hold(settings.VAR):
                 self._serve(bind, port)
         except FolderInUse as error:
-            raise CommandError(
-                f"Process {error.pid} already runs a hub on {settings.VAR}. Stop it, or set HOSPINTEL_VAR.",
-                returncode=EXIT_ALREADY_UP,
+            raise Stop(
+                f"Process {error.pid} already runs a hub on {settings.VAR}.",
+                "Stop it, or set HOSPINTEL_VAR to another folder.",
+                EXIT_ALREADY_UP,
             ) from None
 
     def _serve(self, bind: str, port: int) -> None:
@@ -50,7 +69,7 @@ class Command(BaseCommand):
         try:
             bootstrap()
         except CoreError as error:
-            raise CommandError(f"{error.detail} {error.hint}".strip()) from error
+            raise Stop(error.detail, error.hint) from error
         token = issue_first_admin_link()
         connections.close_all()
         scheme = "https" if settings.TLS_CERT else "http"
@@ -70,7 +89,7 @@ class Command(BaseCommand):
         environment = {"HOSPINTEL_BIND": bind, "HOSPINTEL_PORT": str(port)}
         code = Supervisor(children(), environment, healthy=healthy, on_ready=ready).run()
         if code:
-            raise CommandError("The hub could not be started.", returncode=code)
+            sys.exit(code)  # the supervisor has said why
 
     def _port(self, bind: str, port: int) -> int:
         try:
@@ -79,10 +98,8 @@ class Command(BaseCommand):
             if ports.is_free(bind, port):
                 return port
         except OSError as error:
-            raise CommandError(f"Cannot listen on {bind}: {error.strerror}.") from error
-        raise CommandError(
-            f"{ports.in_use(port)} Stop it, or choose another port with --port.", returncode=EXIT_PORT_BUSY
-        )
+            raise Stop(f"Cannot listen on {bind}: {error.strerror}.", "Name an address of this machine.") from error
+        raise Stop(ports.in_use(port), "Stop it, or choose another port with --port.", EXIT_PORT_BUSY)
 
 
 def _shown(bind: str) -> str:
