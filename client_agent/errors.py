@@ -78,7 +78,7 @@ class DataError(AgentError):
     """The hospital's own scans do not allow training."""
 
     exit_code = 6
-    codes = frozenset({"too_few_scans", "data_missing", "no_validation_scans"})
+    codes = frozenset({"too_few_scans", "data_missing"})
 
 
 class UntrustedError(AgentError):
@@ -97,7 +97,6 @@ class UntrustedError(AgentError):
             "manifest_keys",
             "model_digest",
             "model_too_large",
-            "update_too_large",
         }
     )
 

@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 
 # The hub takes what was sealed within 15 minutes of its own time; the last part needs some of them to travel.
 SEAL_AGE_MS: Final = 14 * 60 * 1000
+# Each pause is about a quarter of the time waited so far, so that nobody notices how long the last one was.
 POLL_FIRST: Final = 0.05
-POLL_GROWTH: Final = 1.5
+POLL_GROWTH: Final = 1.3
 POLL_LAST: Final = 2.0
 MAX_REWINDS: Final = 5
 # Refusals that are about this seal and not about the delta: another nonce, time or transfer can be accepted.

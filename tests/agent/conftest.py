@@ -1,6 +1,7 @@
 """A hub double, phantoms, and an agent enrolled with it: in this process, or as a real one."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -51,9 +52,6 @@ def home(tmp_path: Path, hub: HubDouble, scans: Path) -> Home:
     return place
 
 
-OpenAgent = Callable[..., AbstractContextManager[Agent]]
-
-
 @pytest.fixture
 def stop() -> Stop:
     return Stop()
@@ -76,8 +74,6 @@ def agent(home: Home, stop: Stop, clock: SteppedClock) -> Iterator[Agent]:
 
 
 def opened(home: Home, *, stop: Stop, clock: SteppedClock, data: Path | None = None) -> AbstractContextManager[Agent]:
-    import logging  # noqa: PLC0415
-
     display = LineDisplay(logging.getLogger("client_agent"))
     return open_agent(home, data=data, weights=None, display=display, stop=stop, clock=clock)
 
@@ -95,10 +91,8 @@ class Command:
             [sys.executable, "-m", "client_agent", *arguments],
             cwd=self.folder,
             env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **popen,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen,
         )
         self.started.append(process)
         return process

@@ -5,15 +5,20 @@ that is arranged at the hub; everything else is a line of stdout. `<...>` stands
 number of lines; $HUB, $TMP and $SCANS are replaced; how many spaces there are does not matter.
 """
 
+import os
+import pty
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from conftest import Command
 from hub_double import HubDouble
+
+from client_agent.config import Home
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
@@ -99,6 +104,24 @@ def test_the_command_line_behaves_as_its_transcript(
         assert done.returncode == entry.code, shown
         assert _matches(entry.out, done.stdout.rstrip("\n").split("\n") if done.stdout else []), shown
         assert _matches(entry.err, done.stderr.rstrip("\n").split("\n") if done.stderr else []), shown
+
+
+def test_a_terminal_gets_progress_bars(command: Command, hub: HubDouble, home: Home) -> None:
+    hub.open_round()
+    ours, theirs = pty.openpty()
+    process = command.start("once", "--home", str(home.folder), stderr=theirs)
+    os.close(theirs)
+    shown = bytearray()
+    with suppress(OSError):  # Linux answers EIO when the other end is closed.
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait(timeout=20) == 0
+    text = shown.decode()
+    for stage in ("features", "round 1: training", "round 1: upload"):
+        assert f"\x1b[2K{stage} " in text
+    assert " round 1: accepted\r\n" in text
+    assert " INFO " not in text
 
 
 def test_no_expected_failure_shows_a_traceback() -> None:

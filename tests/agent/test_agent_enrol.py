@@ -1,5 +1,7 @@
 """Enrolment: the key is made here and kept, the hub's identity is pinned, nothing is overwritten."""
 
+import base64
+import json
 import os
 import stat
 from pathlib import Path
@@ -93,8 +95,6 @@ def test_a_hub_whose_fingerprint_is_not_its_key_s_is_refused(tmp_path: Path, hub
 
 
 def _enrolment_of(key: Ed25519PrivateKey) -> dict[str, str]:
-    import base64  # noqa: PLC0415
-
     raw = signing.public_raw(key.public_key())
     proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message("one-time-code", raw), key)
     return {
@@ -144,8 +144,6 @@ def test_a_broken_config_is_told_and_not_guessed_at(home: Home, text: str) -> No
     "change", [{"hub": "http://hub.example.org"}, {"agent_id": "x"}, {"hub_identity": "AAAA"}, {"hub": 7}]
 )
 def test_a_config_with_an_unusable_value_is_broken(home: Home, change: dict[str, object]) -> None:
-    import json  # noqa: PLC0415
-
     home.config.write_text(json.dumps(config_of(home) | change))
     with pytest.raises((SetupError, HubUnreachableError)) as caught:
         load_config(home)

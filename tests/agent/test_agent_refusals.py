@@ -16,6 +16,7 @@ from client_agent.errors import (
 )
 from client_agent.journal import State
 from client_agent.poll import Service, outcome
+from hospintel_core.plan import Plan
 
 
 def test_a_refusal_that_another_seal_can_help_is_tried_again_without_training(
@@ -80,6 +81,24 @@ def test_a_round_that_closed_during_the_training_is_dropped_for_the_next_one(age
     assert service.once(timeout=60).state == State.EXPIRED
     assert service.once(timeout=60).state == State.ACCEPTED
     assert first.updates == []
+
+
+def test_a_training_whose_round_has_ended_is_stopped(
+    agent: Agent, hub: HubDouble, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_ = hub.open_round(plan=Plan(epochs=100, learning_rate=0.001))
+    ticks = iter(range(10**9))
+    # Every look at the clock is a second later: the training takes minutes.
+    monkeypatch.setattr(clock, "monotonic", lambda: float(next(ticks)))
+
+    def close(_handler: object) -> bool:
+        hub.close(round_)
+        return False
+
+    hub.inject("GET", "/update", lambda _: False, close)
+    row = Service(agent).once(timeout=None)
+    assert (row.state, row.detail) == (State.EXPIRED, "it ended during the training")
+    assert round_.updates == []
 
 
 def test_a_round_that_closes_under_the_upload_is_expired(agent: Agent, hub: HubDouble) -> None:
