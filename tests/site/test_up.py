@@ -135,10 +135,10 @@ def test_a_busy_port_is_named_with_its_holder(hub: tuple[Up, Path, int], tmp_pat
     web = next(pid for pid, command in family(up.popen.pid).items() if "hospintel_site.server" in command)
     second = Up(tmp_path, "--port", str(port))
     assert second.wait() == 3
-    line = second.wait_for("is in use by")
+    line = second.wait_for("error: ")
     assert f"Port {port} is in use by process {web} (" in line
     assert "hospintel_site.server" in line
-    assert "--port" in line
+    second.wait_for("hint: Stop it, or choose another port with --port.")
 
 
 def test_one_folder_has_one_hub(hub: tuple[Up, Path, int]):
