@@ -38,6 +38,25 @@ def test_nothing_older_than_tls_1_2_is_spoken(start_process: Any, tmp_path: Path
         httpx.get(f"https://localhost:{server.port}/", verify=old)
 
 
+def test_over_tls_cookies_are_for_this_host_and_tls_alone(start_process: Any, tmp_path: Path):
+    files = make_test_certificate(tmp_path / "tls", [])
+    environment = {
+        "HOSPINTEL_VAR": str(tmp_path),
+        "HOSPINTEL_TLS_CERT": str(files.cert),
+        "HOSPINTEL_TLS_KEY": str(files.key),
+        "HOSPINTEL_ALLOWED_HOSTS": "localhost,hub.example.org",
+    }
+    server = start_process(["-m", "hospintel_site.server", "--port", "PORT"], **environment)
+    trusting = ssl.create_default_context(cafile=str(files.ca))
+    answer = httpx.get(f"https://localhost:{server.port}/accounts/login/", verify=trusting)
+    assert answer.status_code == 200
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-csrf=")
+    for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert part in cookie
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
 def test_the_command_names_the_variables_and_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     call_command("make_test_cert", "--out", str(tmp_path / "tls"), "--host", "hub.example.org", "--host", "192.0.2.9")
     printed = capsys.readouterr().out
