@@ -87,7 +87,7 @@ def test_a_code_expires_after_its_hour(hub, code):
         tick.housekeeping()
         assert EnrolmentCode.objects.get(code_hash=secret_hash(code)).state == "EXPIRED"
         assert_refused(enrol_with(code), 403, "code_expired")
-    assert len(hub.events(action="enrolmentcode.expired")) == 1
+    assert len(hub.events(action="code.expired")) == 1
 
 
 def test_a_code_works_until_its_hour_is_over(code):

@@ -214,5 +214,5 @@ def test_an_update_whose_ciphertext_rots_on_the_hubs_disk_is_refused(hub, north,
     path.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     hub.work()
     assert north.status(round_.pk)["code"] == "update_refused"
-    assert hub.event(code="envelope_signature")["action"] == "update.refused"
+    assert hub.event(code="ciphertext_damaged")["action"] == "update.refused"
     hub.finish_honestly(north, south)

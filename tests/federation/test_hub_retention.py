@@ -198,7 +198,7 @@ def test_the_rsa_key_may_be_rotated_while_a_round_is_open(hub, north, south):
     second = hub.current_round()
     assert second.rsa_kid == new
     hub.finish_honestly(north, south)
-    assert [event["object"] for event in hub.events(action="hubkey.decrypt_only")] == [f"hubkey:{old}"]
+    assert [event["object"] for event in hub.events(action="key.decrypt_only")] == [f"key:{old}"]
 
 
 def served_key():
@@ -218,7 +218,7 @@ def test_a_retired_key_is_destroyed_only_when_no_round_needs_it(hub, north, sout
     call_command("rotate_keys", "--destroy")
     assert not old.exists()
     assert HubKey.objects.get(kid=round_.rsa_kid).state == "DESTROYED"
-    assert hub.event(action="hubkey.destroyed")["object"] == f"hubkey:{round_.rsa_kid}"
+    assert hub.event(action="key.destroyed")["object"] == f"key:{round_.rsa_kid}"
 
 
 def test_after_rotation_and_destruction_the_next_round_works(hub, north, south):

@@ -224,4 +224,4 @@ def test_publishing_the_same_version_twice_publishes_it_once(hub):
     hub.run(publish(ModelVersion.objects.get(pk=version.pk), actor="user:1"))
     assert publish(version, actor="user:2") == []
     assert ModelVersion.objects.filter(number__isnull=False).count() == 2
-    assert len(hub.events(action="modelversion.published")) == 2
+    assert len(hub.events(action="version.published")) == 2

@@ -243,6 +243,22 @@ def test_a_round_whose_ciphertext_is_lost_fails_by_name(hub, north, south, close
     hub.finish_honestly(north, south)
 
 
+def test_what_is_aggregated_is_what_was_accepted(hub, north, south):
+    """Another envelope of the same agent, as good as the first but never judged, lies where the first one lay."""
+    round_ = hub.open_round(north, south)
+    manifest = north.task()
+    other = north.seal(manifest)
+    assert north.put(round_.pk, north.seal(manifest)).status_code == 202
+    hub.work()
+    (path,) = hub.paths()
+    path.write_bytes(other)
+    south.take_part()
+    hub.work()
+    round_.refresh_from_db()
+    assert (round_.state, round_.reason) == ("FAILED", "ciphertext_damaged")
+    hub.finish_honestly(north, south)
+
+
 @pytest.fixture
 def damaged(closed):
     """The stored head that the round started from, with one bit flipped."""

@@ -72,6 +72,7 @@ class Agent(models.Model):
 class EnrolmentCode(models.Model):
     """A one-time code (256 bit; only its SHA-256 is kept) with which one agent enrols."""
 
+    AUDIT_NAME: ClassVar[str] = "code"
     TRANSITIONS: ClassVar[Transitions] = CODE_TRANSITIONS
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

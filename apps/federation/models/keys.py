@@ -17,6 +17,7 @@ class HubKey(models.Model):
         IDENTITY = "IDENTITY"
         RSA = "RSA"
 
+    AUDIT_NAME: ClassVar[str] = "key"
     TRANSITIONS: ClassVar[Transitions] = KEY_TRANSITIONS
 
     kid = models.CharField(max_length=16, primary_key=True)

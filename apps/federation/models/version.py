@@ -24,6 +24,7 @@ class ModelVersion(models.Model):
         ROUND = "ROUND"
         ROLLBACK = "ROLLBACK"
 
+    AUDIT_NAME: ClassVar[str] = "version"
     TRANSITIONS: ClassVar[Transitions] = VERSION_TRANSITIONS
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -118,7 +118,7 @@ def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
             )
             record("version.candidate", actor=WORKER, obj=candidate, objects=[round_], digest=digest)
             for update in updates:
-                advance(update, UpdateState.CONSUMED, actor=WORKER, objects=[round_], samples=update.num_samples)
+                advance(update, UpdateState.CONSUMED, actor=WORKER, objects=[round_])
             advance(
                 round_,
                 RoundState.EVALUATING,

@@ -180,7 +180,15 @@ def receive_report(agent: Agent, round_: Round, *, body: bytes, signature: bytes
     try:
         with transaction():
             store_report(round_, agent.pk, report, Evaluation.Kind.EVALUATE)
-            record("evaluation.report", actor=agent.actor, obj=round_, scans=report.n)
+            record("evaluation.report", actor=agent.actor, obj=round_)
+            record(
+                "evaluation.counted",
+                actor=agent.actor,
+                obj=round_,
+                visibility=agent.hospital.visibility,
+                scans=report.n,
+                correct=report.correct,
+            )
     except IntegrityError as error:
         raise Refusal("report_exists", "This agent has reported on this version already.", 409) from error
     return [Next("gate", round_.pk)]

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import F
 from django.utils import timezone
 
-from apps.audit.api import Conflict, advance, transaction
+from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Evaluation, Round, Update
 from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.finish import fail_round, refuse
@@ -48,7 +48,16 @@ class InspectError(CoreError):
     """An update that opens but may not be used; carries the code of the first finding."""
 
     codes = frozenset(
-        {"tensor_names", "tensor_dtype", "tensor_shape", "not_finite", "value_range", "norm_range", "report_missing"}
+        {
+            "ciphertext_damaged",
+            "tensor_names",
+            "tensor_dtype",
+            "tensor_shape",
+            "not_finite",
+            "value_range",
+            "norm_range",
+            "report_missing",
+        }
     )
 
 
@@ -56,12 +65,16 @@ def open_update(update: Update) -> Opened:
     """Decrypt an update from its ciphertext on disk into the arrays that the round's schema names.
 
     Raises:
-        CoreError: the envelope, the safetensors or the codec says no.
+        CoreError: the envelope, the safetensors or the codec says no, or the ciphertext is not what was received.
         OSError: the ciphertext cannot be read.
     """
     federation = update.round.run.federation
+    sealed = storage.sealed_path(update.pk).read_bytes()
+    if weights.digest(sealed) != update.digest:
+        # Whatever is aggregated is what was judged, even if another one of this agent's envelopes lies there by now.
+        raise InspectError("ciphertext_damaged", f"The stored ciphertext of update {update.pk} has been changed.")
     _, payload = envelope.open_envelope(
-        storage.sealed_path(update.pk).read_bytes(),
+        sealed,
         sender=update.agent.key,
         rsa_private=keys.rsa_private(update.round.rsa_kid),
         round_private=keys.round_private(update.round_id),
@@ -108,7 +121,7 @@ def inspect(update_id: UUID) -> list[Next]:
     counted = Update.objects.filter(pk=update_id, state=UpdateState.RECEIVED).update(tries=F("tries") + 1)
     if not counted:
         return []
-    update = Update.objects.select_related("round__run__federation", "agent").get(pk=update_id)
+    update = Update.objects.select_related("round__run__federation", "agent__hospital").get(pk=update_id)
     if update.tries > MAX_TRIES:
         refuse(update, "stuck", actor=WORKER)
         return [Next("close", update.round_id)]
@@ -148,7 +161,17 @@ def accept(update: Update, judged: Judged) -> list[Next]:
                 actor=WORKER,
                 changes={"norm": judged.norm, "train_ms": judged.report.train_ms, "decided_at": now},
                 objects=[update.round],
+            )
+            # That it takes part is everyone's business, with how much is its own.
+            record(
+                "update.counted",
+                actor=WORKER,
+                obj=update,
+                objects=[update.round],
+                visibility=update.agent.hospital.visibility,
                 samples=update.num_samples,
+                size=update.size,
+                validated=judged.report.n,
             )
             if judged.report.n:
                 store_report(update.round, update.agent_id, judged.report, Evaluation.Kind.TRAIN)

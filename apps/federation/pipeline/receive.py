@@ -188,16 +188,19 @@ def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str
         storage.adopt_sealed(part, update.pk)
         with transaction():
             update.save(force_insert=True)
-            record(
-                "update.refused" if refused else "update.received",
-                actor=agent.actor,
-                obj=update,
-                objects=[round_],
-                outcome="refused" if refused else "ok",
-                code=refused or None,
-                size=update.size,
-                visibility=agent.hospital.visibility if refused else "everyone",
-            )
+            if refused:
+                record(
+                    "update.refused",
+                    actor=agent.actor,
+                    obj=update,
+                    objects=[round_],
+                    outcome="refused",
+                    visibility=agent.hospital.visibility,
+                    code=refused,
+                    size=update.size,
+                )
+            else:
+                record("update.received", actor=agent.actor, obj=update, objects=[round_])
     except BaseException as error:
         storage.discard_sealed(update.pk)
         if isinstance(error, IntegrityError):
