@@ -152,7 +152,7 @@ def advance(
 
     """
     model = type(obj)
-    name = str(model._meta.model_name)  # noqa: SLF001 - Django's documented way to a model's name
+    name = _name(model)
     target, origin = str(to), str(obj.state)  # type: ignore[attr-defined] # every model with TRANSITIONS has a state
     if _thread.open is None:
         raise RuntimeError(f"advance() of {name} outside audit.transaction().")
@@ -239,4 +239,9 @@ def _reference(obj: Reference) -> str:
         return obj
     if obj.pk is None:
         raise ValueError(f"A {type(obj).__name__} that is not saved cannot be named in the audit.")
-    return f"{obj._meta.model_name}:{obj.pk}"  # noqa: SLF001 - Django's documented way to a model's name
+    return f"{_name(type(obj))}:{obj.pk}"
+
+
+def _name(model: type[Model]) -> str:
+    """Return the word for a kind of object: the model's name, or its AUDIT_NAME where screens say another word."""
+    return str(getattr(model, "AUDIT_NAME", model._meta.model_name))  # noqa: SLF001 - Django's documented way

@@ -31,7 +31,7 @@ def test_a_legal_step_writes_state_columns_and_entry(key: HubKey):
     key.refresh_from_db()
     assert (key.state, key.retired_at) == (KeyState.ACTIVE, now)
     event = events_after(0)[0]
-    assert event["action"] == "hubkey.active"
+    assert event["action"] == "key.active"
     assert event["facts"] == {"was": "PENDING", "why": "test"}
 
 
@@ -49,7 +49,7 @@ def test_whoever_comes_second_gets_a_conflict(key: HubKey):
     with pytest.raises(Conflict, match="no longer PENDING"):
         step(mine, KeyState.ACTIVE)
     assert mine.state == KeyState.PENDING
-    assert [event["action"] for event in events_after(0)] == ["hubkey.active"]
+    assert [event["action"] for event in events_after(0)] == ["key.active"]
 
 
 def test_computed_columns_are_read_back(key: HubKey):

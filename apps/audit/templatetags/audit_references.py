@@ -1,0 +1,13 @@
+"""How pages write the audit's references."""
+
+from django import template
+
+register = template.Library()
+SHOWN = 8
+
+
+@register.filter
+def short_reference(reference: str) -> str:
+    """Return "round 7ef69579" for "round:7ef69579-0051-…": the kind, and as much of a long id as tells it apart."""
+    kind, _, identity = reference.partition(":")
+    return f"{kind} {identity[:SHOWN]}".strip()
