@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client_agent import __version__
-from client_agent.errors import HubRefusedError
+from client_agent.errors import HubRefusedError, printable
 from client_agent.http import ANSWER_TIMEOUT, API, Http, malformed
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
@@ -26,6 +27,7 @@ TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
 ENDED: Final = frozenset({"round_closed", "round_unknown"})
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Hub:
 
     def __init__(self, http: Http, federation: str = "") -> None:
         self.http = http
-        self._federation = federation
+        self._federation = quote(federation, safe="")
 
     def health(self) -> None:
         """Return when the hub is up; raises as `Http.call`."""
@@ -93,14 +95,16 @@ class Hub:
         proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, raw), key)
         body = {"code": code, "public_key": _b64(raw), "proof": _b64(proof), "agent_version": __version__}
         found = self.http.call("POST", f"{API}agents/enrol", json_body=body).json()
-        federations = found.get("federations")
+        federations, token = found.get("federations"), _text(found, "token")
         if not isinstance(federations, list) or not all(isinstance(slug, str) for slug in federations):
             raise malformed("federations is not a list of names")
+        if not _TOKEN.fullmatch(token):
+            raise malformed("the token is not of its form")
         return Enrolled(
             agent_id=_uuid(found, "agent_id"),
-            token=_text(found, "token"),
-            hospital=_text(found, "hospital"),
-            federations=tuple(federations),
+            token=token,
+            hospital=printable(_text(found, "hospital")),
+            federations=tuple(printable(slug) for slug in federations),
             hub_identity=_bytes(found, "hub_identity"),
             hub_fingerprint=_text(found, "hub_fingerprint"),
         )
@@ -110,7 +114,7 @@ class Hub:
         answer = self.http.call(
             "GET", f"{API}federations/{self._federation}/task", params={"wait": wait}, timeout=wait + ANSWER_TIMEOUT
         )
-        if not answer.body:
+        if answer.status == HTTPStatus.NO_CONTENT:
             return Idle(answer.retry_after)
         try:
             return SignedManifest.from_wire(answer.json())
@@ -153,8 +157,8 @@ class Hub:
             raise malformed("unknown update state")
         return UpdateStatus(
             state=state,
-            code=str(found.get("code") or ""),
-            detail=str(found.get("detail") or ""),
+            code=printable(str(found.get("code") or ""), 60),
+            detail=printable(str(found.get("detail") or "")),
             received=_count(found, "received"),
             attempts_left=_count(found, "attempts_left"),
             round_state=_text(found, "round_state"),

@@ -173,6 +173,9 @@ class Journal:
         if to not in TRANSITIONS[row.state] or not changes.keys() <= _CHANGES:
             message = f"{row.state} -> {to} with {sorted(changes)} is not a step of a task"
             raise ValueError(message)
+        if to in FINAL:
+            # Nobody needs the task any more, and years of rounds should not fill the file.
+            changes["manifest"] = ""
         columns = ", ".join(f"{name} = :{name}" for name in ("state", "changed_ms", *changes))
         values = changes | {"state": to, "changed_ms": self._now_ms()}
         key = {"round_id": str(row.round_id), "kind": row.kind, "before": row.state}

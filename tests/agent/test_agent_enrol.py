@@ -16,7 +16,7 @@ from client_agent.config import Config, Home, load_config
 from client_agent.enrol import enrol
 from client_agent.errors import DataError, HubRefusedError, HubUnreachableError, SetupError, UntrustedError
 from hospintel_core import signing
-from hospintel_core.errors import KeyFileError
+from hospintel_core.errors import KeyFileError, SignatureError
 
 
 def test_the_hub_gets_the_public_key_with_proof_and_the_home_keeps_the_rest(tmp_path: Path, hub: HubDouble) -> None:
@@ -102,6 +102,26 @@ def _enrolment_of(key: Ed25519PrivateKey) -> dict[str, str]:
         "public_key": base64.b64encode(raw).decode(),
         "proof": base64.b64encode(proof).decode(),
     }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"agent_id": "7"},
+        {"token": ""},
+        {"token": "two\r\nlines of sixteen"},
+        {"hub_identity": "!"},
+        {"hub_identity": "AAAA"},
+        {"federations": "brain-mri"},
+        {"hospital": None},
+    ],
+)
+def test_an_answer_that_no_hub_gives_enrols_nobody(tmp_path: Path, hub: HubDouble, change: dict[str, object]) -> None:
+    found = hub.enrol(_enrolment_of(Ed25519PrivateKey.generate()))
+    hub.inject("POST", "/enrol", answer(201, found | change))
+    with pytest.raises((UntrustedError, SignatureError)):
+        enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code")
+    assert not (tmp_path / "home" / "config.json").exists()
 
 
 def test_nothing_is_sent_to_a_hub_without_tls(tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def test_a_task_goes_through_its_states_and_keeps_what_was_noted(journal: Journa
     row = journal.advance(row, State.TRAINED, samples=40, train_ms=1234)
     row = journal.advance(row, State.SEALED, attempt=1, sealed_ms=5, sealed_digest="ab")
     row = journal.advance(row, State.UPLOADED)
+    assert row.manifest == "{}"
     row = journal.advance(row, State.ACCEPTED)
+    assert row.manifest == ""
     assert (row.samples, row.train_ms, row.attempt, row.sealed_digest) == (40, 1234, 1, "ab")
     assert row.final
 
