@@ -152,7 +152,7 @@ def advance(
 
     """
     model = type(obj)
-    name = _name(model)
+    name = _name(obj)
     target, origin = str(to), str(obj.state)  # type: ignore[attr-defined] # every model with TRANSITIONS has a state
     if _thread.open is None:
         raise RuntimeError(f"advance() of {name} outside audit.transaction().")
@@ -239,9 +239,10 @@ def _reference(obj: Reference) -> str:
         return obj
     if obj.pk is None:
         raise ValueError(f"A {type(obj).__name__} that is not saved cannot be named in the audit.")
-    return f"{_name(type(obj))}:{obj.pk}"
+    return f"{_name(obj)}:{obj.pk}"
 
 
-def _name(model: type[Model]) -> str:
+def _name(obj: Model) -> str:
     """Return the word for a kind of object: the model's name, or its AUDIT_NAME where screens say another word."""
-    return str(getattr(model, "AUDIT_NAME", model._meta.model_name))  # noqa: SLF001 - Django's documented way
+    # Not type(obj): request.user is a lazy stand-in whose type is not the person's.
+    return str(getattr(obj, "AUDIT_NAME", obj._meta.model_name))  # noqa: SLF001 - Django's documented way
