@@ -134,7 +134,7 @@ HUB_HINTS: Final[dict[str, str]] = {
     "code_used": "each code works once: ask the hub's administrator for a new one",
     "code_expired": "codes live for an hour: ask the hub's administrator for a new one",
     "federation_unknown": "the hospital is not (or no longer) part of this federation: ask the hub's administrator",
-    "too_many_attempts": "the hub takes part in this round no longer; the next round starts afresh",
+    "too_many_attempts": "nothing to do: the next round starts afresh",
 }
 
 

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from client_agent.agent import Agent
 from client_agent.config import write_private
-from client_agent.errors import AgentError, DataError, HubRefusedError, storing
+from client_agent.errors import AgentError, HubRefusedError, storing
 from client_agent.hub import ENDED
 from client_agent.journal import Row, State
+from client_agent.scans import Split
 from client_agent.task import Task
 from hospintel_core import architectures, signing, weights
 from hospintel_core.architectures import Architecture
@@ -56,22 +57,37 @@ def fetch_head(agent: Agent, architecture: Architecture, digest: str) -> Arrays:
 
 
 def train(agent: Agent, task: Task, row: Row) -> Row:
-    """TASK -> TRAINED: delta and report on the received model lie in the home. EXPIRED if the round ended meanwhile.
+    """TASK -> TRAINED: delta and report on the received model lie in the home.
+
+    EXPIRED if the round ended meanwhile, REFUSED if the training itself fails: it would fail again in the same way.
 
     Raises:
         DataError, DatasetError, BaseWeightsError: the scans or the base cannot be used.
         HubUnreachableError, HubRefusedError, UntrustedError: the model did not come.
         StorageError: the delta cannot be kept.
     """
-    plan = task.manifest.plan
     head = fetch_head(agent, task.architecture, task.manifest.model)
     began = agent.clock.monotonic()
     split = agent.scans.split(task.architecture)
-    if not len(split.train_labels):
-        raise DataError("too_few_scans", "no scan is left for training beside the validation part")
-    report = evaluate_head(task.architecture, head, split.validation_features, split.validation_labels)
     samples = len(split.train_labels)
-    log.info("%s: training on %d scans, %d kept for validation", task.name, samples, report.n)
+    log.info("%s: training on %d scans, %d kept for validation", task.name, samples, len(split.validation_labels))
+    try:
+        report = evaluate_head(task.architecture, head, split.validation_features, split.validation_labels)
+        trained, last = _train_head(agent, task, head, split)
+    except TrainingError as error:
+        if error.code == "training_stopped":
+            return agent.journal.advance(row, State.EXPIRED, code="round_closed", detail="it ended during the training")
+        return agent.journal.advance(row, State.REFUSED, code=error.code, detail=error.detail)
+    train_ms = round((agent.clock.monotonic() - began) * 1000)
+    log.info("%s: trained in %.1f s, loss %.4f, accuracy %.4f", task.name, train_ms / 1000, last.loss, last.accuracy)
+    delta = {name: trained[name] - head[name] for name in head}
+    _keep_delta(delta_path(agent, row), delta, replace(report, train_ms=train_ms))
+    return agent.journal.advance(row, State.TRAINED, samples=samples, train_ms=train_ms)
+
+
+def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[Arrays, EpochResult]:
+    """The trained head and how the last epoch went."""
+    plan = task.manifest.plan
     with agent.display.stage(f"{task.name}: training", "epochs") as show:
         show(0, plan.epochs)
 
@@ -79,27 +95,17 @@ def train(agent: Agent, task: Task, row: Row) -> Row:
             log.debug("%s: epoch %d, loss %.4f, accuracy %.4f", task.name, result.epoch, result.loss, result.accuracy)
             show(result.epoch, plan.epochs)
 
-        try:
-            trained, results = train_head(
-                task.architecture,
-                head,
-                split.train_features,
-                split.train_labels,
-                plan,
-                seed=training_seed(plan.seed, task.manifest.round, agent.config.agent_id),
-                on_epoch=on_epoch,
-                should_stop=_Watch(agent, task),
-            )
-        except TrainingError as error:
-            if error.code != "training_stopped":
-                raise
-            return agent.journal.advance(row, State.EXPIRED, code="round_closed", detail="it ended during the training")
-    train_ms = round((agent.clock.monotonic() - began) * 1000)
-    last = results[-1]
-    log.info("%s: trained in %.1f s, loss %.4f, accuracy %.4f", task.name, train_ms / 1000, last.loss, last.accuracy)
-    delta = {name: trained[name] - head[name] for name in head}
-    _keep_delta(delta_path(agent, row), delta, replace(report, train_ms=train_ms))
-    return agent.journal.advance(row, State.TRAINED, samples=samples, train_ms=train_ms)
+        trained, results = train_head(
+            task.architecture,
+            head,
+            split.train_features,
+            split.train_labels,
+            plan,
+            seed=training_seed(plan.seed, task.manifest.round, agent.config.agent_id),
+            on_epoch=on_epoch,
+            should_stop=_Watch(agent, task),
+        )
+    return trained, results[-1]
 
 
 def evaluate(agent: Agent, task: Task, row: Row) -> Row:

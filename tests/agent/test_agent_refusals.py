@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from conftest import rows
 from hub_double import HubDouble
@@ -16,6 +17,7 @@ from client_agent.errors import (
 )
 from client_agent.journal import State
 from client_agent.poll import Service, outcome
+from hospintel_core import architectures
 from hospintel_core.plan import Plan
 
 
@@ -98,6 +100,15 @@ def test_a_training_whose_round_has_ended_is_stopped(
     hub.inject("GET", "/update", lambda _: False, close)
     row = Service(agent).once(timeout=None)
     assert (row.state, row.detail) == (State.EXPIRED, "it ended during the training")
+    assert round_.updates == []
+
+
+def test_a_training_that_fails_is_given_up_and_not_repeated(agent: Agent, hub: HubDouble) -> None:
+    head = architectures.initial_head(hub.architecture, seed=1)
+    round_ = hub.open_round(model=hub.add_model({name: array * np.float32(1e38) for name, array in head.items()}))
+    with np.errstate(all="ignore"):
+        row = Service(agent).once(timeout=60)
+    assert (row.state, row.code) == (State.REFUSED, "training_not_finite")
     assert round_.updates == []
 
 
