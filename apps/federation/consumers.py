@@ -35,6 +35,9 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         for group in getattr(self, "joined", []):
             await self.channel_layer.group_discard(group, self.channel_name)
 
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
+        """Ignore what a page sends: there is nothing to say here."""
+
     async def events(self, message: dict[str, Any]) -> None:
         """Pass a batch on."""
         await self.send_json({"events": message["events"]})

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
+from django.utils import timezone
 from hub_driver import Hub
 from site_agent import SiteAgent
 from world import Cast, Snapshot, World, build, enrol_agent, take_snapshot
@@ -91,6 +93,13 @@ def south(world: World) -> SiteAgent:
 def stranger(world: World) -> SiteAgent:
     """The enrolled agent of a hospital that takes part in no federation."""
     return SiteAgent(world.agents["island"])
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """A clock that stands still until the test moves it."""
+    with time_machine.travel(timezone.now(), tick=False) as traveller:
+        yield traveller
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def in_loop():
         @async_to_sync
         async def main():
             try:
-                return await make()
+                return await asyncio.wait_for(make(), 2 * LONG)
             finally:
                 task = live.tailer._task
                 if task is not None:
@@ -209,6 +209,8 @@ def test_the_socket_takes_nothing(hub, cast, in_loop):
     async def scene():
         assert (await socket.connect())[0]
         await socket.send_json_to({"type": "events", "events": [{"seq": 1}]})
+        await socket.send_to(text_data="{")
+        await socket.send_to(bytes_data=b"\xff")
         nothing = await socket.receive_nothing(timeout=0.5)
         await socket.disconnect()
         return nothing

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-import time_machine
 from django.utils import timezone
 from hub_client import body
 from hub_driver import assert_refused
@@ -13,13 +12,6 @@ from site_agent import ARCHITECTURE, SCHEMA, delta
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import enrol, storage
 from hospintel_core import architectures, weights
-
-
-@pytest.fixture
-def clock():
-    """A clock that stands still until the test moves it."""
-    with time_machine.travel(timezone.now(), tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import time
 from datetime import timedelta
 
@@ -75,9 +76,11 @@ def _look(agent: Agent, slug: str) -> Wire | None:
 
 def _wait_of(request: HttpRequest) -> float:
     try:
-        return min(max(float(request.GET.get("wait", "0")), 0.0), MAX_WAIT)
+        seconds = float(request.GET.get("wait", "0"))
     except ValueError:
         return 0.0
+    # A wait until "not a number" would never be over.
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_WAIT)
 
 
 @csrf_exempt

@@ -1,5 +1,6 @@
 """Write the whole Keras model of the current version as global_model.h5, and delete those of older versions."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
@@ -13,6 +14,9 @@ from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, backbone, h5
+
+
+logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +43,14 @@ def write_model(version_id: UUID) -> list[Next]:
         architecture = architectures.get(version.federation.architecture)
         head = storage.read_head(version.digest, architecture.head_schema)
         path.parent.mkdir(parents=True, exist_ok=True)
-        h5.write_model(path, architecture, base_arrays(architecture), head)
+        try:
+            h5.write_model(path, architecture, base_arrays(architecture), head)
+        except OSError as error:
+            if error.errno not in storage.DISK_FULL:
+                raise
+            # The tick asks again; what was published stays published.
+            logger.exception("the model of version %s cannot be written: the disk is full", version.number)
+            return []
         with transaction():
             record("version.model_written", actor="system:worker", obj=version, size=path.stat().st_size)
     _delete_old(path.parent)
