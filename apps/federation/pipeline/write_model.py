@@ -15,7 +15,6 @@ from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, backbone, h5
 
-
 logger = logging.getLogger(__name__)
 
 
