@@ -15,6 +15,7 @@ from hospintel_site.supervisor import answers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HUB = "hub"
+AGENT = "client_agent"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 90
 STOP_SECONDS = 30
@@ -83,12 +84,12 @@ class Processes:
         if done.returncode:
             raise DemoError(f"The agent of {name} could not enrol:\n{done.stdout}{done.stderr}")
 
-    def start_agent(self, name: str, scans: Path) -> None:
-        """Start an agent."""
-        self._start(name, self._agent(name, "run", "--data", str(scans)))
+    def start_agent(self, name: str, scans: Path, *, program: str = AGENT) -> None:
+        """Start an agent, or another program with the same command line."""
+        self._start(name, self._agent(name, "run", "--data", str(scans), program=program))
 
-    def _agent(self, name: str, command: str, *arguments: str) -> list[str]:
-        return ["-m", "client_agent", command, "--home", str(self.home(name)), *arguments]
+    def _agent(self, name: str, command: str, *arguments: str, program: str = AGENT) -> list[str]:
+        return ["-m", program, command, "--home", str(self.home(name)), *arguments]
 
     def home(self, name: str) -> Path:
         """Return the folder in which an agent keeps its key and journal."""

@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: how long things take, as medians of interleaved runs."""

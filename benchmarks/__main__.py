@@ -1,0 +1,50 @@
+"""Run all benchmarks, or those that are named."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+
+NAMES = ("sealing", "aggregation", "audit", "live")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Medians of interleaved runs.")
+    parser.add_argument("names", nargs="*", default=NAMES, choices=NAMES)
+    wanted = parser.parse_args().names
+    with tempfile.TemporaryDirectory(prefix="hospintel-bench-") as folder:
+        _point_settings(Path(folder))
+        _run(wanted, Path(folder))
+
+
+def _point_settings(folder: Path) -> None:
+    """Before Django reads its settings: a database and keys of our own."""
+    for name in list(os.environ):
+        if name.startswith(("HOSPINTEL_", "DATABASE_URL", "REDIS_URL")) and name != "HOSPINTEL_BASE_WEIGHTS":
+            del os.environ[name]
+    os.environ.update(DJANGO_SETTINGS_MODULE="hospintel_site.settings", HOSPINTEL_VAR=str(folder / "hub"))
+
+
+def _run(wanted: list[str], folder: Path) -> None:
+    django.setup()
+    # Models exist only from here on.
+    from benchmarks import aggregation, audit_log, live, sealing  # noqa: PLC0415
+
+    call_command("migrate", verbosity=0)
+    benchmarks: dict[str, Callable[[], None]] = {
+        "sealing": sealing.run,
+        "aggregation": aggregation.run,
+        "audit": audit_log.run,
+        "live": lambda: live.run(folder),
+    }
+    for name, run in benchmarks.items():
+        if name in wanted:
+            run()
+
+
+if __name__ == "__main__":
+    main()
