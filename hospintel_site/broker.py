@@ -16,6 +16,7 @@ from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
 SCHEME = "folder"
+LONGEST_WAIT = 0.2
 
 
 class Channel(filesystem.Channel):
@@ -40,6 +41,12 @@ class Transport(filesystem.Transport):
     Channel = Channel
     # kombu keeps broker state by transport class; without a state of its own it would share the parent's.
     global_state = virtual.BrokerState()
+
+    def drain_events(self, connection: Any, **wanted: Any) -> None:
+        """Deliver the next message, or raise TimeoutError: Celery asks for 2 s, and looks only then if it shall end."""
+        if wanted.get("timeout"):
+            wanted["timeout"] = min(wanted["timeout"], LONGEST_WAIT)
+        super().drain_events(connection, **wanted)
 
 
 def register() -> None:
