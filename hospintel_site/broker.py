@@ -42,11 +42,9 @@ class Transport(filesystem.Transport):
     # kombu keeps broker state by transport class; without a state of its own it would share the parent's.
     global_state = virtual.BrokerState()
 
-    def drain_events(self, connection: Any, **wanted: Any) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
         """Deliver the next message, or raise TimeoutError: Celery asks for 2 s, and looks only then if it shall end."""
-        if wanted.get("timeout"):
-            wanted["timeout"] = min(wanted["timeout"], LONGEST_WAIT)
-        super().drain_events(connection, **wanted)
+        super().drain_events(connection, timeout=timeout and min(timeout, LONGEST_WAIT))
 
 
 def register() -> None:
