@@ -1,10 +1,12 @@
 """The hospital's scans as features: split for good by content, cached on disk, kept in memory between rounds."""
 
+import hashlib
 import logging
 import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +33,16 @@ _BASE_DIGESTS: Final = {"vgg16": backbone.VGG16_DIGEST, "pixels": backbone.PIXEL
 
 @dataclass(frozen=True)
 class Split:
-    """Training and validation part: features (n, d) float32, labels (n,) int64."""
+    """Training and validation part: features (n, d) float32, labels (n,) int64.
+
+    ``train_digest`` names the training part: SHA-256 over the content digests of its scans, in order.
+    """
 
     train_features: npt.NDArray[np.float32]
     train_labels: npt.NDArray[np.int64]
     validation_features: npt.NDArray[np.float32]
     validation_labels: npt.NDArray[np.int64]
+    train_digest: bytes
 
 
 class _LenientCache(FeatureCache):
@@ -122,6 +128,7 @@ class LocalScans:
             train_labels=found.labels[~chosen],
             validation_features=found.features[chosen],
             validation_labels=found.labels[chosen],
+            train_digest=hashlib.sha256("".join(compress(found.digests, ~chosen)).encode()).digest(),
         )
 
 

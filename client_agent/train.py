@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from uuid import UUID
 
 from client_agent.agent import Agent
 from client_agent.config import write_private
@@ -29,12 +28,13 @@ WATCH_EVERY: Final = 5.0
 _SEED_DOMAIN: Final = b"hospintel/train-seed/v1"
 
 
-def training_seed(plan_seed: int, round_number: int, agent_id: UUID) -> int:
-    """The seed of one agent's training in one round: 63 bits of SHA-256(domain, 0, seed, round, agent id).
+def training_seed(plan_seed: int, round_number: int, scans: bytes) -> int:
+    """The seed of one agent's training in one round: 63 bits of SHA-256(domain, seed, round, scans).
 
-    A restart, or the same round of a second run, trains exactly the same delta; two hospitals never shuffle alike.
+    ``scans`` is ``Split.train_digest``. A restart, or the same scans under the same plan in another enrolment, trains
+    exactly the same delta; two hospitals never shuffle alike.
     """
-    text = b"\0".join((_SEED_DOMAIN, str(plan_seed).encode(), str(round_number).encode(), agent_id.bytes))
+    text = b"\0".join((_SEED_DOMAIN, str(plan_seed).encode(), str(round_number).encode(), scans))
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
@@ -101,7 +101,7 @@ def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[A
             split.train_features,
             split.train_labels,
             plan,
-            seed=training_seed(plan.seed, task.manifest.round, agent.config.agent_id),
+            seed=training_seed(plan.seed, task.manifest.round, split.train_digest),
             on_epoch=on_epoch,
             should_stop=_Watch(agent, task),
         )

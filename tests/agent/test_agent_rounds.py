@@ -34,7 +34,7 @@ def test_a_round_ends_accepted_with_the_delta_of_the_training_scans(agent: Agent
     split = agent.scans.split(hub.architecture)
     assert update.header.num_samples == len(split.train_labels) == row.samples
     head = weights.loads(hub.models[hub.current], hub.architecture.head_schema)[0]
-    seed = training_seed(0, 1, agent.config.agent_id)
+    seed = training_seed(0, 1, split.train_digest)
     trained, _ = train_head(
         hub.architecture, head, split.train_features, split.train_labels, round_.manifest.plan, seed=seed
     )
@@ -102,10 +102,10 @@ def test_training_and_evaluation_of_one_round_are_two_tasks(agent: Agent, hub: H
 
 
 def test_two_hospitals_and_two_rounds_have_different_seeds_and_a_repetition_the_same() -> None:
-    one, two = UUID(int=1), UUID(int=2)
+    one, two = b"one hospital's scans", b"another's"
     seeds = {training_seed(0, 1, one), training_seed(0, 1, two), training_seed(0, 2, one), training_seed(1, 1, one)}
     assert len(seeds) == 4
-    assert training_seed(0, 1, one) == training_seed(0, 1, UUID(int=1)) < 2**63
+    assert training_seed(0, 1, one) == training_seed(0, 1, b"one hospital's scans") < 2**63
 
 
 # -- waiting --------------------------------------------------------------------------------------------------------
