@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 import pytest
