@@ -1,30 +1,21 @@
 """Django admin for looking: every field of these is written by the pipeline alone."""
 
+from typing import cast
+
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from apps.accounts.models import User
+from apps.audit.admin import LookOnlyAdmin
 from apps.federation import models
-
-
-class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg] # generic for the type checker only
-    """No adding, no changing, no deleting."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
-        """Refuse."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        """Refuse."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        """Refuse."""
-        return False
+from apps.federation.pipeline.revoke import revoke
+from apps.federation.states import AgentState
+from apps.federation.tasks import enqueue
 
 
 @admin.register(models.Federation)
-class FederationAdmin(LookOnly):
+class FederationAdmin(LookOnlyAdmin):
     """Joint models."""
 
     list_display = ("slug", "architecture", "min_updates", "current")
@@ -32,7 +23,7 @@ class FederationAdmin(LookOnly):
 
 
 @admin.register(models.Agent)
-class AgentAdmin(LookOnly):
+class AgentAdmin(LookOnlyAdmin):
     """Agents; the token's hash is nobody's business."""
 
     list_display = ("id", "hospital", "state", "version", "last_seen")
@@ -40,10 +31,19 @@ class AgentAdmin(LookOnly):
     list_select_related = ("hospital",)
     exclude = ("token_hash", "public_key")
     readonly_fields = ("fingerprint",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke: refused from the next request on", permissions=["view"])
+    def revoke(self, request: HttpRequest, agents: QuerySet[models.Agent]) -> None:
+        """Revoke the chosen agents through the pipeline."""
+        actor = cast("User", request.user).actor
+        for agent in agents.filter(state=AgentState.ACTIVE).select_related("hospital"):
+            enqueue(revoke(agent, actor=actor))
+            self.message_user(request, f"{agent} is revoked.")
 
 
 @admin.register(models.EnrolmentCode)
-class EnrolmentCodeAdmin(LookOnly):
+class EnrolmentCodeAdmin(LookOnlyAdmin):
     """One-time codes, without the code."""
 
     list_display = ("id", "hospital", "state", "expires_at")
@@ -52,7 +52,7 @@ class EnrolmentCodeAdmin(LookOnly):
 
 
 @admin.register(models.Run)
-class RunAdmin(LookOnly):
+class RunAdmin(LookOnlyAdmin):
     """Runs."""
 
     list_display = ("id", "federation", "rounds", "state", "created_at", "ended_at")
@@ -60,7 +60,7 @@ class RunAdmin(LookOnly):
 
 
 @admin.register(models.Round)
-class RoundAdmin(LookOnly):
+class RoundAdmin(LookOnlyAdmin):
     """Rounds."""
 
     list_display = ("id", "run", "number", "attempt", "state", "reason", "opened_at", "ended_at")
@@ -70,7 +70,7 @@ class RoundAdmin(LookOnly):
 
 
 @admin.register(models.Update)
-class UpdateAdmin(LookOnly):
+class UpdateAdmin(LookOnlyAdmin):
     """Updates: what came, never what was in it."""
 
     list_display = ("id", "round", "agent", "state", "code", "num_samples", "size", "received_at")
@@ -79,7 +79,7 @@ class UpdateAdmin(LookOnly):
 
 
 @admin.register(models.ModelVersion)
-class ModelVersionAdmin(LookOnly):
+class ModelVersionAdmin(LookOnlyAdmin):
     """Versions."""
 
     list_display = ("number", "federation", "state", "source", "verdict", "published_at")
@@ -87,11 +87,11 @@ class ModelVersionAdmin(LookOnly):
 
 
 @admin.register(models.HubKey)
-class HubKeyAdmin(LookOnly):
+class HubKeyAdmin(LookOnlyAdmin):
     """Public halves of the hub's keys."""
 
     list_display = ("kid", "kind", "state", "created_at", "retired_at")
 
 
-admin.site.register(models.Participation, LookOnly)
-admin.site.register(models.Evaluation, LookOnly)
+admin.site.register(models.Participation, LookOnlyAdmin)
+admin.site.register(models.Evaluation, LookOnlyAdmin)

@@ -46,7 +46,7 @@ class RoundState(TextChoices):
 
 
 class UpdateState(TextChoices):
-    """RECEIVED -> ACCEPTED | REFUSED, ACCEPTED -> CONSUMED."""
+    """RECEIVED -> ACCEPTED | REFUSED, ACCEPTED -> CONSUMED | REFUSED."""
 
     RECEIVED = "RECEIVED"
     ACCEPTED = "ACCEPTED"
@@ -89,7 +89,8 @@ ROUND_TRANSITIONS: Transitions = {
 }
 UPDATE_TRANSITIONS: Transitions = {
     UpdateState.RECEIVED: frozenset({UpdateState.ACCEPTED, UpdateState.REFUSED}),
-    UpdateState.ACCEPTED: frozenset({UpdateState.CONSUMED}),
+    # Refused after all: its agent was revoked while the round was open.
+    UpdateState.ACCEPTED: frozenset({UpdateState.CONSUMED, UpdateState.REFUSED}),
 }
 VERSION_TRANSITIONS: Transitions = {
     VersionState.CANDIDATE: frozenset({VersionState.PUBLISHED, VersionState.HELD}),

@@ -7,7 +7,8 @@ from hub_client import HubClient
 from hub_driver import assert_refused
 from site_agent import SLUG, payload, report
 
-from apps.federation.pipeline import enrol
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.revoke import revoke
 from hospintel_core import weights
 
 ROUND = uuid.UUID(int=7)
@@ -47,19 +48,38 @@ def test_a_call_with_a_wrong_token_is_refused_and_counted(hub, call):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_revoked_agent_is_refused_from_its_next_request_on(hub, north, call):
-    enrol.revoke(north.row, actor="user:1")
+    revoke(north.row, actor="user:1")
     assert_refused(CALLS[call](north.client, north.headers, ROUND), 403, "agent_revoked")
     assert hub.event(code="agent_revoked")["outcome"] == "denied"
 
 
-def test_a_revoked_agents_accepted_update_still_counts_and_the_round_goes_on(hub, north, south, enrolled, cast):
-    round_ = hub.open_round(north, south)
+@pytest.mark.parametrize("inspected", [True, False])
+def test_a_revoked_agents_update_to_an_open_round_does_not_count_and_the_round_goes_on(
+    hub, north, south, enrolled, cast, inspected
+):
+    other = enrolled(cast.north)
+    round_ = hub.open_round(north, south, other)
     sealed = north.take_part()
-    hub.work()
-    enrol.revoke(north.row, actor="user:1")
+    if inspected:
+        hub.work()
+    hub.run(revoke(north.row, actor="user:1"))
     assert_refused(north.put(round_.pk, sealed), 403, "agent_revoked")
-    hub.finish_honestly(south)
-    assert round_.updates.get(agent=north.row).state == "CONSUMED"
+    hub.finish_honestly(south, other)
+    update = round_.updates.get(agent=north.row)
+    assert (update.state, update.code) == ("REFUSED", "agent_revoked")
+    assert not storage.sealed_path(update.pk).exists()
+
+
+def test_a_revocation_lets_a_round_close_that_waited_for_nobody_else(hub, north, south, enrolled, cast):
+    other = enrolled(cast.north)
+    round_ = hub.open_round(north, south, other)
+    for agent in (south, other):
+        agent.take_part()
+    hub.work()
+    hub.run(revoke(north.row, actor="user:1"))
+    hub.work()
+    round_.refresh_from_db()
+    assert round_.state == "PUBLISHED"
 
 
 def test_the_token_of_one_hospital_with_the_envelope_of_another_is_refused(hub, north, south):

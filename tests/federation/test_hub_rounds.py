@@ -10,7 +10,8 @@ from hub_driver import assert_refused
 from site_agent import ARCHITECTURE, SCHEMA, delta
 
 from apps.federation.models import Agent, Round, Update
-from apps.federation.pipeline import enrol, storage
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.revoke import revoke
 from hospintel_core import architectures, weights
 
 
@@ -54,7 +55,7 @@ def test_agents_that_were_not_seen_lately_are_not_expected(hub, clock, north, so
 def test_a_revoked_agent_does_not_count_as_online(hub, north, south):
     for agent in (north, south):
         agent.poll()
-    enrol.revoke(south.row, actor="user:1")
+    revoke(south.row, actor="user:1")
     hub.start_run()
     assert not Round.objects.exists()
 
@@ -210,7 +211,7 @@ def test_a_revoked_agent_is_not_waited_for(hub, north, south, third):
     round_ = hub.open_round(north, south, third)
     for agent in (north, south):
         agent.take_part()
-    enrol.revoke(third.row, actor="user:1")
+    revoke(third.row, actor="user:1")
     hub.work()
     round_.refresh_from_db()
     assert round_.state == "PUBLISHED"

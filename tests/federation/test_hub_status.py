@@ -163,3 +163,17 @@ def test_events_go_on_after_the_last_one_seen(busy, cast):
 def test_strangers_and_agents_see_no_events(busy, north):
     assert_refused(HubClient().get("/api/v1/events"), 403, "not_authenticated")
     assert_refused(HubClient().get("/api/v1/events", headers=north.headers), 403, "not_authenticated")
+
+
+@pytest.mark.parametrize("who", ["admin", "north_doctor", "south_doctor", "reader"])
+def test_the_dashboard_shows_its_reader_what_is_going_on_and_no_other_hospitals_refusals(busy, cast, who):
+    client = HubClient()
+    client.force_login(getattr(cast, who))
+    for headers in ({}, {"X-Fragment": "dashboard"}):
+        answer = client.get("/", headers={"Accept": "text/html", **headers})
+        page = answer.content.decode()
+        assert answer.status_code == 200
+        # Django's autoescape spells the apostrophe.
+        assert "The agents are evaluating the run&#x27;s last version." in page
+        assert "North Clinic" in page
+        assert ("update.refused" in page) == (who in {"admin", "north_doctor"})

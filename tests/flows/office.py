@@ -96,9 +96,10 @@ def abort(run_id: str) -> None:
 
 def revoke(hospital: str) -> None:
     from apps.federation.models import Agent
-    from apps.federation.pipeline import enrol
+    from apps.federation.pipeline import revoke
+    from apps.federation.tasks import enqueue
 
-    enrol.revoke(Agent.objects.get(hospital__name=hospital), actor=ADMIN)
+    enqueue(revoke.revoke(Agent.objects.get(hospital__name=hospital), actor=ADMIN))
 
 
 def online(slug: str) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import math
+import re
 import time
 from datetime import timedelta
 
@@ -26,17 +27,23 @@ MAX_WAIT = 60.0
 HEARTBEAT_SECONDS = 5
 RETRY_AFTER = "1"
 Wire = dict[str, str]
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
 
 def _wire(body: bytes, signature: bytes, kid: str) -> Wire:
     return {"manifest": body.decode(), "signature": base64.b64encode(signature).decode(), "kid": kid}
 
 
-def heartbeat(agent: Agent, version: str) -> None:
-    """Note that the agent is there, at most every few seconds."""
+def heartbeat(agent: Agent, version: str) -> bool:
+    """Note that the agent is there, at most every few seconds. Returns whether it was news."""
     now = timezone.now()
+    news = False
     if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
-        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=version[:40] or agent.version)
+        # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
+        known = version if _VERSION.fullmatch(version) else agent.version
+        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
+        news = True
+    return news
 
 
 def find_task(agent: Agent, slug: str) -> Wire | None:
@@ -60,9 +67,10 @@ def _begin(request: HttpRequest, slug: str) -> Agent:
     except Refusal as refusal:
         audit_refusal(refusal, request, agent)
         raise
-    heartbeat(agent, request.headers.get("X-Hospintel-Version", ""))
-    waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING).exclude(all_rounds__state__in=ROUND_ACTIVE)
-    enqueue(Next("open", pk) for pk in waiting.values_list("pk", flat=True))
+    if heartbeat(agent, request.headers.get("X-Hospintel-Version", "")):
+        waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING)
+        idle = waiting.exclude(all_rounds__state__in=ROUND_ACTIVE)
+        enqueue(Next("open", pk) for pk in idle.values_list("pk", flat=True))
     return agent
 
 

@@ -17,7 +17,7 @@ class UpdateQuerySet(models.QuerySet["Update"]):
 
 
 class Update(models.Model):
-    """A sealed update whose signature holds. RECEIVED -> ACCEPTED | REFUSED, ACCEPTED -> CONSUMED.
+    """A sealed update whose signature holds. RECEIVED -> ACCEPTED | REFUSED, ACCEPTED -> CONSUMED | REFUSED.
 
     The row is the replay record too: a nonce of an agent is never accepted twice.
     `digest` is the SHA-256 of the sealed bytes, `size` their number.

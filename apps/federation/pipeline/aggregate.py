@@ -23,6 +23,7 @@ from hospintel_core.errors import CoreError
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
 MAX_TRIES = 3
+FEW = 3
 
 
 def close(round_id: UUID) -> list[Next]:
@@ -126,7 +127,8 @@ def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
                 changes={"aggregated_at": timezone.now()},
                 rule=federation.rule,
                 updates=len(updates),
-                samples=sum(update.num_samples for update in updates),
+                # Of two, each would learn the other's number.
+                samples=sum(update.num_samples for update in updates) if len(updates) >= FEW else None,
                 digest=digest,
             )
     except (Conflict, IntegrityError):

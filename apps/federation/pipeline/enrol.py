@@ -12,7 +12,7 @@ from apps.accounts.models import Hospital
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, EnrolmentCode, Federation, Participation
 from apps.federation.pipeline.step import Refusal
-from apps.federation.states import AgentState, CodeState
+from apps.federation.states import CodeState
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
 
@@ -126,12 +126,6 @@ def _consume(row: EnrolmentCode, *, public_key: bytes, token: str, agent_version
         advance(row, CodeState.USED, actor=agent.actor, changes={"agent": agent})
         record("agent.enrol", actor=agent.actor, obj=agent, hospital=str(row.hospital.pk), key=agent.fingerprint)
     return agent
-
-
-def revoke(agent: Agent, *, actor: str) -> None:
-    """Revoke an agent: its token and its key are refused from the next request on."""
-    with transaction():
-        advance(agent, AgentState.REVOKED, actor=actor)
 
 
 def expire_codes(*, actor: str) -> int:

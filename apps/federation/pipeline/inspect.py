@@ -15,7 +15,7 @@ from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.finish import fail_round, refuse
 from apps.federation.pipeline.open_round import wire_schema
 from apps.federation.pipeline.step import Next
-from apps.federation.states import RoundState, UpdateState
+from apps.federation.states import AgentState, RoundState, UpdateState
 from hospintel_core import architectures, codecs, envelope, screening, weights
 from hospintel_core.errors import CodecError, CoreError, EnvelopeError, KeyFileError, ReportError, WeightsError
 from hospintel_core.report import Report
@@ -107,7 +107,11 @@ def judge(update: Update, opened: Opened) -> Judged:
 def _max_norm(update: Update) -> float | None:
     """Return 100 x the median norm of the federation's newest accepted updates; None while there are under three."""
     norms = list(
-        Update.objects.filter(round__run__federation=update.round.run.federation, norm__isnull=False)
+        Update.objects.filter(
+            round__run__federation=update.round.run.federation,
+            norm__isnull=False,
+            state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED],
+        )
         .exclude(pk=update.pk)
         .order_by("-decided_at")
         .values_list("norm", flat=True)[:NORM_HISTORY]
@@ -122,8 +126,8 @@ def inspect(update_id: UUID) -> list[Next]:
     if not counted:
         return []
     update = Update.objects.select_related("round__run__federation", "agent__hospital").get(pk=update_id)
-    if update.tries > MAX_TRIES:
-        refuse(update, "stuck", actor=WORKER)
+    if update.tries > MAX_TRIES or update.agent.state != AgentState.ACTIVE:
+        refuse(update, "stuck" if update.tries > MAX_TRIES else "agent_revoked", actor=WORKER)
         return [Next("close", update.round_id)]
     try:
         judged = judge(update, open_update(update))
