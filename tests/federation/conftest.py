@@ -1,12 +1,15 @@
 """Each test has a hub of its own (database, folders, queue) with the permanent cast of `world.py` in it."""
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.utils import timezone
 from hub_driver import Hub
@@ -15,7 +18,10 @@ from world import Cast, Snapshot, World, build, enrol_agent, take_snapshot
 
 from apps.accounts.models import Hospital
 from apps.audit import denials
+from apps.federation import live
 from apps.federation.models import Federation
+
+LOOP_SECONDS = 60
 
 
 @pytest.fixture
@@ -106,3 +112,24 @@ def clock() -> Iterator[time_machine.Traveller]:
 def enrolled(hub: Hub) -> Callable[[Hospital], SiteAgent]:
     """Enrol one more agent of a hospital."""
     return lambda hospital: SiteAgent(enrol_agent(hospital))
+
+
+@pytest.fixture
+def in_loop():
+    """Run a coroutine as the web process would: what is synchronous in it runs in the test's own thread."""
+
+    def run(make):
+        @async_to_sync
+        async def main():
+            try:
+                return await asyncio.wait_for(make(), LOOP_SECONDS)
+            finally:
+                task = live.tailer._task
+                if task is not None:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+        return main()
+
+    return run

@@ -1,5 +1,6 @@
 """What an operator types: issue_code, start_run, tick."""
 
+import signal
 from datetime import timedelta
 from io import StringIO
 
@@ -57,6 +58,16 @@ def test_start_run_names_what_is_wrong(hub):
         typed("start_run", "--rounds", "1")
 
 
+@pytest.fixture
+def signals():
+    """The tick takes the process' signals; pytest wants them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
 def test_one_look_of_the_tick_closes_what_is_overdue_and_keeps_house(hub, cast, north, south, enrolled):
     third = enrolled(cast.south)
     round_ = hub.open_round(north, south, third)

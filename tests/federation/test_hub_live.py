@@ -2,47 +2,21 @@
 
 import asyncio
 import time
-from contextlib import suppress
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
-from channels.testing import WebsocketCommunicator
-from django.conf import settings
+from asgiref.sync import sync_to_async
 from django.test import AsyncClient, RequestFactory
-from hub_client import HubClient
+from hub_socket import socket_of
 from site_agent import SLUG
 
 from apps.accounts.models import User
-from apps.federation import live
 from apps.federation.api.task import MAX_WAIT, _wait_of
 from apps.federation.consumers import SIGN_IN_FIRST
 from apps.federation.pipeline import runs
-from hospintel_site.asgi import application
 
 # Far above what it takes (0.1 to 0.3 s), far below the wait that was asked for: a loaded machine is no failure.
 SOON = 5.0
 LONG = 30
-
-
-@pytest.fixture
-def in_loop():
-    """Run a coroutine as the web process would: what is synchronous in it runs in the test's own thread."""
-
-    def run(make):
-        @async_to_sync
-        async def main():
-            try:
-                return await asyncio.wait_for(make(), 2 * LONG)
-            finally:
-                task = live.tailer._task
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
-
-        return main()
-
-    return run
 
 
 async def poll(agent, wait):
@@ -126,16 +100,6 @@ def test_what_does_not_concern_an_agent_does_not_end_its_poll(hub, north, south,
     answer, seconds = in_loop(scene)
     assert answer.status_code == 204
     assert seconds >= 1.5
-
-
-def socket_of(user, origin=b"http://localhost"):
-    headers = [(b"host", b"localhost"), (b"origin", origin)]
-    if user is not None:
-        client = HubClient()
-        client.force_login(user)
-        session = client.cookies[settings.SESSION_COOKIE_NAME]
-        headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={session.value}".encode()))
-    return WebsocketCommunicator(application, "/ws/events/", headers=headers)
 
 
 async def listen(socket, until):

@@ -106,8 +106,10 @@ def want_model(digest: str) -> bool:
     wanted = path.with_suffix(".wanted")
     if path.exists() or modified(wanted) > time.time() - WANT_SECONDS:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wanted.touch()
+    # Without room for the note it is asked for more often, that is all.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wanted.touch()
     return True
 
 
