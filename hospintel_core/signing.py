@@ -3,7 +3,6 @@
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from hospintel_core import files
 from hospintel_core.errors import KeyFileError, SignatureError
 
 Buffer = bytes | bytearray | memoryview
@@ -37,7 +37,10 @@ DOMAIN_IDENTITY: Final = b"hospintel/identity/v1"
 KEY_ID_LENGTH: Final = 8
 SIGNATURE_LENGTH: Final = 64
 _MAX_KEY_FILE: Final = 64 * 1024
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_FIELD: Final = 2**255 - 19
+# y of the eight points whose order divides 8 (RFC 8032 5.1; https://eprint.iacr.org/2020/1244, table 1).
+_ORDER_8_Y: Final = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+_SMALL_ORDER_Y: Final = frozenset({0, 1, _FIELD - 1, _ORDER_8_Y, _FIELD - _ORDER_8_Y})
 
 
 def key_id(public_key: PublicKey) -> bytes:
@@ -57,11 +60,19 @@ def public_raw(public_key: Ed25519PublicKey | X25519PublicKey) -> bytes:
 
 
 def ed25519_from_raw(raw: bytes) -> Ed25519PublicKey:
-    """Return the public key of 32 raw bytes; SignatureError ``signature_key`` for anything else."""
+    """Return the public key of 32 raw bytes; SignatureError ``signature_key`` for anything else.
+
+    Points of small order are refused, as without any private key one signature holds for every message under them;
+    so are encodings that are not the canonical one, which would give one key two ids.
+    """
     try:
-        return Ed25519PublicKey.from_public_bytes(raw)
+        key = Ed25519PublicKey.from_public_bytes(raw)
     except ValueError as error:
         raise SignatureError("signature_key", "The Ed25519 public key has not 32 bytes.") from error
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _FIELD or y in _SMALL_ORDER_Y:
+        raise SignatureError("signature_key", "The Ed25519 public key is one that nobody can hold alone.")
+    return key
 
 
 def x25519_from_raw(raw: bytes) -> X25519PublicKey:
@@ -118,11 +129,11 @@ def write_private_key(path: Path, key: PrivateKey) -> None:
 def read_private_key(path: Path, kind: Callable[..., K]) -> K:
     """Return the private key of class ``kind`` in the PEM file ``path``.
 
-    KeyFileError ``key_missing``, ``key_permissions`` (anyone but the owner may use the file), ``key_unreadable`` or
-    ``key_kind``. ``kind`` is typed as a callable because the key classes are abstract.
+    KeyFileError ``key_missing``, ``key_permissions`` (it is another user's, or others may use it), ``key_unreadable``
+    or ``key_kind``. ``kind`` is typed as a callable because the key classes are abstract.
     """
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             _check_private(path, os.fstat(file.fileno()))
             pem = file.read(_MAX_KEY_FILE)
     except FileNotFoundError as error:
@@ -163,10 +174,13 @@ def _signed(domain: bytes, message: Buffer) -> bytes:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise KeyFileError("key_unreadable", f"{path.name} is not a file.")
-    if os.name == "posix" and status.st_mode & _OTHERS:
-        raise KeyFileError("key_permissions", f"Others than its owner may use {path.name}.", f"chmod 600 {path}")
+    exposed = files.exposure(status)
+    if exposed:
+        raise KeyFileError(
+            "key_permissions",
+            f"{path.name} is no secret: {exposed}.",
+            f"chown it to the user that runs this, chmod 600 {path}",
+        )
 
 
 def _sync_folder(folder: Path) -> None:

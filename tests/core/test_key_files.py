@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from sealed import ROUND, RSA, SIGNING
 
-from hospintel_core import signing
+from hospintel_core import files, signing
 from hospintel_core.errors import KeyFileError
 
 KINDS = [(SIGNING, Ed25519PrivateKey), (ROUND, X25519PrivateKey), (RSA, RSAPrivateKey)]
@@ -138,3 +138,24 @@ def test_erasing_twice_is_fine(key_file):
 
 def test_what_cannot_be_erased_is_said(tmp_path):
     assert refused(signing.erase_key, Path(tmp_path)) == "key_unwritable"
+
+
+def test_a_pipe_in_a_keys_place_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "key.pem", 0o600)
+    assert refused(signing.read_private_key, tmp_path / "key.pem", Ed25519PrivateKey) == "key_unreadable"
+
+
+def owned_by(status, user):
+    return os.stat_result([user if index == stat.ST_UID else value for index, value in enumerate(status[:10])])
+
+
+def test_a_file_is_a_secret_only_of_its_own_user(key_file):
+    status = key_file.stat()
+    assert files.exposure(status) == ""
+    assert files.exposure(owned_by(status, os.geteuid() + 1)) == "it belongs to another user"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_key_of_another_user_is_not_used(key_file):
+    os.chown(key_file, 12345, -1)
+    assert refused(signing.read_private_key, key_file, Ed25519PrivateKey) == "key_permissions"

@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +82,53 @@ def test_the_enrolment_proof_binds_the_code_to_the_key():
     proof = signing.sign(signing.DOMAIN_ENROL, message, SIGNING)
     signing.verify(signing.DOMAIN_ENROL, message, proof, SENDER)
     assert refused(signing.DOMAIN_ENROL, signing.enrol_proof_message("another code", raw), proof)
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+
+
+def added(one, other):
+    """Points of the curve, affine (RFC 8032 5.1.4)."""
+    (x1, y1), (x2, y2) = one, other
+    product = D * x1 * x2 * y1 * y2
+    x3 = (x1 * y2 + x2 * y1) * pow(1 + product, -1, P) % P
+    return x3, (y1 * y2 + x1 * x2) * pow(1 - product, -1, P) % P
+
+
+def points_of_small_order():
+    """All multiples of a point of order 8, found as L times a point that is none of the base point's."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    y = 0
+    while True:
+        y += 1
+        x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+        x = pow(x2, (P + 3) // 8, P)
+        x = x if x * x % P == x2 else x * pow(2, (P - 1) // 4, P) % P
+        if x * x % P != x2:
+            continue
+        found, power, left = (0, 1), (x, y), order
+        while left:
+            found, power, left = added(found, power) if left & 1 else found, added(power, power), left >> 1
+        multiples = [(0, 1)]
+        while (following := added(multiples[-1], found)) != (0, 1):
+            multiples.append(following)
+        if len(multiples) == 8:
+            return multiples
+
+
+def test_a_key_under_which_one_signature_holds_for_every_message_is_refused():
+    identity = (1).to_bytes(32, "little")
+    forged = identity + bytes(32)
+    Ed25519PublicKey.from_public_bytes(identity).verify(forged, b"whatever")
+    for x, y in points_of_small_order():
+        with pytest.raises(SignatureError) as caught:
+            signing.ed25519_from_raw((y | (x & 1) << 255).to_bytes(32, "little"))
+        assert caught.value.code == "signature_key"
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("y", range(19))
+def test_a_key_in_a_second_spelling_is_refused(y, sign):
+    with pytest.raises(SignatureError):
+        signing.ed25519_from_raw((P + y | sign << 255).to_bytes(32, "little"))
