@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self, TypeVar
 
 from hospintel_core.errors import DatasetError
+from hospintel_core.files import open_regular
 from hospintel_core.imaging import MAX_FILE_BYTES
 
 MAX_ENTRIES = 100_000
@@ -171,7 +172,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise DatasetError("scan_unreadable", f"The file cannot be read: {error.strerror}.") from error

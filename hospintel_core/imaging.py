@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from hospintel_core.architectures import Architecture
 from hospintel_core.errors import ImageError
+from hospintel_core.files import open_regular
 
 MAX_PIXELS = 25_000_000
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -67,7 +68,7 @@ def to_input(image: Image.Image, architecture: Architecture) -> npt.NDArray[np.u
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ImageError("image_unreadable", f"{path.name} cannot be read: {error.strerror}.") from error

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import stat
 import zipfile
 
@@ -208,3 +209,13 @@ def test_about_a_fifth_of_the_scans_are_kept_for_validation():
 def test_the_validation_split_never_moves():
     assert is_validation("33333333" + "0" * 56)
     assert not is_validation("33333334" + "0" * 56)
+
+
+def test_a_pipe_among_the_scans_is_named_and_not_waited_for(tmp_path):
+    root = folder_of(tmp_path / "scans", FILES)
+    os.mkfifo(root / "glioma" / "pipe.png")
+    with open_dataset(root, CLASSES) as found:
+        (scan,) = [scan for scan in found.scans if scan.name == "glioma/pipe.png"]
+        with pytest.raises(DatasetError, match="not a regular file") as caught:
+            scan.read()
+    assert caught.value.code == "scan_unreadable"

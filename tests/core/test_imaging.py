@@ -211,3 +211,8 @@ def test_damaged_bytes_give_an_image_or_an_image_error_and_nothing_else(data, dr
     cut = draw.draw(st.integers(0, len(damaged)))
     with contextlib.suppress(ImageError):
         assert read_scan(bytes(damaged[:cut])).mode == "RGB"
+
+
+def test_a_pipe_is_no_image_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scan.png")
+    assert code_of(tmp_path / "scan.png") == "image_unreadable"
