@@ -3,6 +3,7 @@
 import signal
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -12,7 +13,9 @@ from hub_client import HubClient
 
 from apps.accounts.pipeline import create_hospital
 from apps.federation.models import EnrolmentCode, Participation, Run
+from apps.federation.pipeline import keys
 from apps.federation.pipeline.enrol import secret_hash
+from hospintel_core import signing
 
 
 def typed(*words):
@@ -32,6 +35,19 @@ def test_issue_code_prints_the_code_alone_and_lets_the_hospital_take_part(hub):
     assert Participation.objects.filter(hospital=hospital, federation=hub.federation).exists()
     typed("issue_code", "West Clinic")
     assert Participation.objects.filter(hospital=hospital).count() == 1
+
+
+def test_issue_code_prints_the_line_that_the_hospital_types(hub, settings):
+    settings.ALLOWED_HOSTS = ["localhost", ".example.org", "hub.example.org"]
+    settings.TLS_CERT, settings.PORT = Path("cert.pem"), 8443
+    _, err = typed("issue_code", "North Clinic")
+    fingerprint = signing.fingerprint(keys.identity_public()).replace(" ", "")
+    rest = f" --hub-fingerprint {fingerprint} --code -"
+    assert f"  hospintel-agent enrol --hub https://hub.example.org:8443{rest}\n" in err
+    settings.BEHIND_PROXY = True
+    assert f" --hub https://hub.example.org{rest}\n" in typed("issue_code", "North Clinic")[1]
+    err = typed("issue_code", "North Clinic", "--address", "https://other.example")[1]
+    assert f" --hub https://other.example{rest}\n" in err
 
 
 def test_issue_code_for_an_unknown_hospital_says_how_to_create_it(hub):

@@ -1,12 +1,24 @@
-"""`manage.py issue_code HOSPITAL`: a one-time enrolment code on stdout."""
+"""`manage.py issue_code HOSPITAL`: a one-time enrolment code on stdout, and on stderr how it is used."""
 
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.accounts.models import Hospital
-from apps.federation.pipeline import bootstrap, enrol
+from apps.federation.pipeline import bootstrap, enrol, keys
+from hospintel_core import signing
+
+
+def hub_address() -> str:
+    """Return the address at which hospitals reach this hub, as far as its settings tell."""
+    names = [host for host in settings.ALLOWED_HOSTS if host not in settings.LOOPBACK_HOSTS]
+    plain = [host for host in names if not host.startswith((".", "*"))]
+    host = plain[0] if plain else settings.LOOPBACK_HOSTS[0]
+    if settings.BEHIND_PROXY:
+        return f"https://{host}"
+    return f"{'https' if settings.TLS_CERT else 'http'}://{host}:{settings.PORT}"
 
 
 class Command(BaseCommand):
@@ -16,6 +28,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("hospital", help="name of the hospital")
+        parser.add_argument("--address", default="", help="how the hospital reaches this hub, like https://hub.example")
         parser.add_argument("--federation", default=bootstrap.DEFAULT_SLUG)
         parser.add_argument("--minutes", type=int, default=enrol.CODE_MINUTES)
         parser.add_argument("--max-samples", type=int, default=enrol.MAX_SAMPLES)
@@ -26,11 +39,18 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no hospital {options['hospital']!r}. Create it with manage.py create_hospital."
             )
+        keys.ensure_keys()
         federation = bootstrap.ensure_federation(options["federation"])
         enrol.join(federation, hospital, actor="system:command")
         code, row = enrol.issue_code(
             hospital, actor="system:command", minutes=options["minutes"], max_samples=options["max_samples"]
         )
+        # No spaces: it is pasted into a shell. The code is not on the line: every user of a machine sees its processes.
+        fingerprint = signing.fingerprint(keys.identity_public()).replace(" ", "")
+        address = options["address"] or hub_address()
         self.stderr.write(f"Valid until {row.expires_at:%Y-%m-%d %H:%M} UTC, once. On the hospital's machine:")
-        self.stderr.write("  hospintel-agent enrol --hub <address of this hub> --code <code>")
+        self.stderr.write(f"  hospintel-agent enrol --hub {address} --hub-fingerprint {fingerprint} --code -")
+        self.stderr.write(
+            "It asks for the code. Send line and code on different ways: by telephone, or by two letters."
+        )
         self.stdout.write(code)
