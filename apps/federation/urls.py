@@ -24,6 +24,7 @@ urlpatterns = [
     *_at_both("public_key", "public-key", _view(status.PublicKeyView)),
     *_at_both("update", "update", _view(updates.UpdateView)),
     *_at_both("status", "status", _view(status.StatusView)),
+    path(V1 + "identity", status.IdentityView.as_view(), name="identity"),
     path(V1 + "agents/enrol", agents.EnrolView.as_view(), name="enrol"),
     path(V1 + "federations/<slug:slug>/task", task.task, name="task"),
     path(V1 + "federations/<slug:slug>/status", status.StatusView.as_view(), name="federation-status"),

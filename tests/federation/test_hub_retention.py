@@ -1,6 +1,7 @@
 """What is left when a round has ended, what a captured upload is worth then, and how keys are rotated."""
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from hub_client import HubClient
 from hub_driver import assert_refused
-from site_agent import delta, payload
+from site_agent import SiteAgent, delta, payload
 
 from apps.federation.models import HubKey, Round
 from apps.federation.pipeline import keys, runs
@@ -219,6 +220,29 @@ def test_a_retired_key_is_destroyed_only_when_no_round_needs_it(hub, north, sout
     assert not old.exists()
     assert HubKey.objects.get(kid=round_.rsa_kid).state == "DESTROYED"
     assert hub.event(action="key.destroyed")["object"] == f"key:{round_.rsa_kid}"
+
+
+def test_a_retired_identity_is_erased_and_the_hub_goes_on(hub, north, south, tmp_path):
+    old = keys.identity_private()
+    call_command("rotate_keys", "--identity")
+    assert files_with(spellings(old), tmp_path)
+    call_command("rotate_keys", "--destroy")
+    assert files_with(spellings(old), tmp_path) == []
+    assert HubKey.objects.get(kid=signing.key_id(old.public_key()).hex()).state == "DESTROYED"
+    keys.ensure_keys()
+    hub.open_round(north, south)
+    # Both have pinned the old identity, and follow.
+    new = keys.identity_public()
+    hub.finish_honestly(*(SiteAgent(replace(agent.credentials, identity=new)) for agent in (north, south)))
+
+
+def test_a_destruction_that_was_interrupted_is_finished_by_the_next(hub):
+    call_command("rotate_keys")
+    row = HubKey.objects.get(kind="RSA", state="DECRYPT_ONLY")
+    (Path(settings.KEYS) / f"rsa-{row.kid}.pem").unlink()
+    call_command("rotate_keys", "--destroy")
+    row.refresh_from_db()
+    assert row.state == "DESTROYED"
 
 
 def test_after_rotation_and_destruction_the_next_round_works(hub, north, south):

@@ -1,4 +1,4 @@
-"""What anyone may know (`/`, `/status`, `/public_key`), and which events a person may see."""
+"""What anyone may know (`/`, `/status`, `/public_key`, `/identity`), and which events a person may see."""
 
 from datetime import datetime
 
@@ -9,6 +9,9 @@ from hub_client import HubClient
 from hub_driver import assert_refused
 
 from apps.federation import queries
+from apps.federation.models import HubKey
+from apps.federation.pipeline import keys
+from hospintel_core import identity, signing
 
 BOTH = pytest.mark.parametrize("prefix", ["/", "/api/v1/"])
 
@@ -67,6 +70,20 @@ def test_the_public_key_is_the_active_rsa_key(hub, prefix):
     key = load_pem_public_key(answer.content)
     assert isinstance(key, RSAPublicKey)
     assert key.key_size == 3072
+
+
+def test_anyone_can_follow_the_hubs_identity_from_the_first_to_the_newest(hub, own_keys):
+    first = keys.identity_public()
+    for _ in range(2):
+        keys.rotate(HubKey.Kind.IDENTITY, actor="user:1")
+    keys.destroy_retired(HubKey.Kind.IDENTITY, actor="user:1")
+    answer = HubClient().get("/api/v1/identity")
+    assert answer.status_code == 200
+    chain = [identity.Link.from_wire(entry) for entry in answer.json()["chain"]]
+    newest = keys.identity_public()
+    assert (chain[0].public_key, chain[-1]) == (newest, identity.Link(first, b"", b""))
+    assert len(chain) == 3
+    assert identity.follow(first, chain, signing.key_id(newest)) == newest
 
 
 def test_programs_get_a_sign_of_life_and_browsers_the_login(hub):

@@ -1,4 +1,4 @@
-"""`GET /status`, `GET /public_key`."""
+"""`GET /status`, `GET /public_key`, `GET /api/v1/identity`."""
 
 from django.http import Http404, HttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -39,3 +39,15 @@ class PublicKeyView(APIView):
     def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 - DRF's signature
         """Answer with the PEM."""
         return HttpResponse(keys.active_key(HubKey.Kind.RSA).public_pem, content_type="application/x-pem-file")
+
+
+class IdentityView(APIView):
+    """The hub's identity and those that it replaced, each signed by the one before."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
+        """Answer with the chain, newest first: an agent that pinned one of them can follow to the first."""
+        return Response({"chain": [link.to_wire() for link in keys.identity_chain()]})

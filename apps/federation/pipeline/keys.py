@@ -4,6 +4,7 @@ Only workers, the tick loop and commands read the private halves; the web proces
 Erasing the round key when its round ends is what makes a captured upload unreadable later (docs/wire-format.md).
 """
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -20,7 +21,7 @@ from django.utils import timezone
 from apps.audit.api import advance, record, transaction
 from apps.federation.models import HubKey
 from apps.federation.states import KeyState
-from hospintel_core import signing
+from hospintel_core import identity, signing
 from hospintel_core.errors import KeyFileError
 
 RSA_BITS = 3072
@@ -97,12 +98,17 @@ def rotate(kind: HubKey.Kind, *, actor: str) -> HubKey:
 
 
 def destroy_retired(kind: HubKey.Kind, *, actor: str) -> int:
-    """Erase the decrypt-only keys of a kind. Returns how many. The caller knows that no round needs them."""
+    """Erase the private halves of the retired keys of a kind. Returns how many.
+
+    The caller knows that no round needs them. A retired identity is needed for nothing: it signed what it signed,
+    and its successor, which the public half in the database goes on to prove.
+    """
     retired = list(HubKey.objects.filter(kind=kind, state=KeyState.DECRYPT_ONLY))
     for key in retired:
+        # The file first: what is interrupted between the two is done again by the next call.
+        signing.erase_key(_path(kind, key.kid))
         with transaction():
             advance(key, KeyState.DESTROYED, actor=actor)
-        signing.erase_key(_path(kind, key.kid))
     return len(retired)
 
 
@@ -115,6 +121,18 @@ def identity_public() -> Ed25519PublicKey:
     """Return the public half of the hub's identity."""
     pem = active_key(HubKey.Kind.IDENTITY).public_pem.encode()
     return cast("Ed25519PublicKey", load_pem_public_key(pem))
+
+
+def identity_chain() -> list[identity.Link]:
+    """Return the active identity and those before it, newest first."""
+    rows = {row.kid: row for row in HubKey.objects.filter(kind=HubKey.Kind.IDENTITY)}
+    row = rows.pop(active_key(HubKey.Kind.IDENTITY).kid, None)
+    chain = []
+    while row is not None:
+        public = cast("Ed25519PublicKey", load_pem_public_key(row.public_pem.encode()))
+        chain.append(identity.Link(public, bytes.fromhex(row.signed_by), bytes(row.signature)))
+        row = rows.pop(row.signed_by, None)
+    return chain
 
 
 def rsa_public() -> RSAPublicKey:
@@ -163,6 +181,7 @@ def erase_round_key(round_id: UUID) -> None:
     signing.erase_key(_round_path(round_id))
 
 
-def kept_round_keys() -> list[UUID]:
-    """Return the rounds whose key has not been erased yet."""
-    return [UUID(path.stem) for path in (_folder() / "rounds").glob("*.pem")]
+def kept_round_keys(older_than: float = math.inf) -> list[UUID]:
+    """Return the rounds whose key has not been erased yet; only keys made before a Unix time, if one is given."""
+    files = (_folder() / "rounds").glob("*.pem")
+    return [UUID(path.stem) for path in files if path.stat().st_mtime < older_than]

@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--identity", action="store_true", help="rotate the identity too")
-        parser.add_argument("--destroy", action="store_true", help="erase retired RSA keys that no open round needs")
+        parser.add_argument("--destroy", action="store_true", help="erase retired keys that no open round needs")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         bootstrap.bootstrap()
@@ -34,5 +34,6 @@ class Command(BaseCommand):
     def _destroy(self) -> None:
         if Round.objects.active().exists():
             raise CommandError("A round is open and may need a retired key. Wait for its end.")
-        count = keys.destroy_retired(HubKey.Kind.RSA, actor=COMMAND)
-        self.stdout.write(f"{count} retired RSA keys erased")
+        for kind in (HubKey.Kind.RSA, HubKey.Kind.IDENTITY):
+            count = keys.destroy_retired(kind, actor=COMMAND)
+            self.stdout.write(f"{kind.label.lower()}: {count} retired keys erased")
