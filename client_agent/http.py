@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from client_agent import __version__
-from client_agent.clock import Stop
+from client_agent.clock import RETRY_AFTER_MAX, Stop
 from client_agent.errors import (
     AgentError,
     HubRefusedError,
@@ -35,6 +36,7 @@ MAX_ANSWER: Final = 1024 * 1024
 CHUNK: Final = 64 * 1024
 # Answers that say "not now", whoever on the way gives them.
 _BUSY: Final = frozenset({408, 425, 429, *range(500, 600)})
+_SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _PROXY_HINT: Final = "set HTTPS_PROXY (and NO_PROXY) as for other programs on this machine; see docs/agent.md"
 _OTHER_PARTY_HINT: Final = "a proxy or login page may have answered in the hub's place: check the address and the proxy"
 
@@ -60,7 +62,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds the hub asks to wait, None where it does not say."""
+        """Seconds the hub asks to wait, at most RETRY_AFTER_MAX; None where it does not say."""
         return _retry_after(self.headers)
 
 
@@ -348,13 +350,13 @@ def _raise_for_status(answer: Answer) -> None:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """RFC 9110 10.2.3: seconds, or a date, read against the answer's own Date (this machine's clock may be off)."""
     value = headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdigit():
-        return float(value)
+    if _SECONDS.fullmatch(value):
+        return min(float(value), RETRY_AFTER_MAX)
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, wait.total_seconds())
+    return min(max(0.0, wait.total_seconds()), RETRY_AFTER_MAX)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
