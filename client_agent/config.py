@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from client_agent.errors import SetupError, storage_error, storing
 from client_agent.http import check_hub_url
-from hospintel_core import signing
+from hospintel_core import files, signing
 from hospintel_core.errors import SignatureError
 
 FORMAT: Final = 1
@@ -69,10 +69,12 @@ class Home:
         """Make the folders, closed to others.
 
         Raises:
+            SetupError: home_exposed.
             StorageError: home_not_writable, disk_full.
         """
         with storing("the agent's home"):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _require_private(self.folder, self.folder.stat())
             for folder in (self.models, self.rounds):
                 folder.mkdir(exist_ok=True, mode=0o700)
 
@@ -150,10 +152,12 @@ def load_config(home: Home) -> Config:
     """Read config.json.
 
     Raises:
-        SetupError: not_enrolled, config_broken.
+        SetupError: not_enrolled, config_broken, home_exposed.
     """
     try:
-        values = json.loads(home.config.read_bytes())
+        with files.open_regular(home.config) as file:
+            _require_private(home.config, os.fstat(file.fileno()))
+            values = json.loads(file.read())
     except FileNotFoundError as error:
         raise SetupError(
             "not_enrolled",
@@ -179,6 +183,18 @@ def _parse(values: object) -> Config:
     except (ValueError, binascii.Error, SignatureError, SetupError) as error:
         raise _broken(str(error)) from error
     return config
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    """Whoever else may write here chooses the hub and its identity; whoever reads has the token."""
+    exposed = files.exposure(status)
+    if exposed:
+        mode = "700" if path.is_dir() else "600"
+        raise SetupError(
+            "home_exposed",
+            f"{path} is not closed to others: {exposed}",
+            f"run the agent as its owner, after chmod {mode} {path} (systemd: StateDirectoryMode=0700)",
+        )
 
 
 def _broken(why: str) -> SetupError:

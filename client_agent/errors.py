@@ -37,7 +37,17 @@ class SetupError(AgentError):
     """The agent's home, configuration or key does not allow the command."""
 
     exit_code = 3
-    codes = frozenset({"not_enrolled", "already_enrolled", "config_broken", "home_busy", "no_data_path", "bad_hub_url"})
+    codes = frozenset(
+        {
+            "not_enrolled",
+            "already_enrolled",
+            "config_broken",
+            "home_busy",
+            "home_exposed",
+            "no_data_path",
+            "bad_hub_url",
+        }
+    )
 
 
 class HubUnreachableError(AgentError):

@@ -85,6 +85,46 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path: Path, hub: HubDouble) 
     assert hub.codes == {"one-time-code"}
 
 
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
+def test_a_home_that_is_open_to_others_is_refused_before_the_code_is_used(
+    tmp_path: Path, hub: HubDouble, mode: int
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(mode)
+    with pytest.raises(SetupError) as caught:
+        enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code")
+    assert caught.value.code == "home_exposed"
+    assert "chmod 700" in caught.value.hint
+    assert hub.codes == {"one-time-code"}
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_config_that_is_open_to_others_is_not_believed(home: Home, mode: int) -> None:
+    home.config.chmod(mode)
+    with pytest.raises(SetupError) as caught:
+        load_config(home)
+    assert caught.value.code == "home_exposed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_config_or_home_of_another_user_is_not_believed(home: Home) -> None:
+    os.chown(home.config, 12345, -1)
+    with pytest.raises(SetupError, match="another user"):
+        load_config(home)
+    os.chown(home.folder, 12345, -1)
+    with pytest.raises(SetupError, match="another user"):
+        home.create()
+
+
+def test_a_pipe_in_the_config_s_place_is_told_at_once(home: Home) -> None:
+    home.config.unlink()
+    os.mkfifo(home.config, 0o600)
+    with pytest.raises(SetupError) as caught:
+        load_config(home)
+    assert caught.value.code == "config_broken"
+
+
 def test_a_hub_whose_fingerprint_is_not_its_key_s_is_refused(tmp_path: Path, hub: HubDouble) -> None:
     found = hub.enrol(_enrolment_of(Ed25519PrivateKey.generate()))
     hub.inject("POST", "/enrol", answer(201, found | {"hub_fingerprint": "0000 " * 16}))
