@@ -103,6 +103,7 @@ class UntrustedError(AgentError):
             "hub_fingerprint",
             "manifest_federation",
             "manifest_future",
+            "manifest_replayed",
             "manifest_schema",
             "manifest_keys",
             "model_digest",

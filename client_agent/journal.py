@@ -131,7 +131,9 @@ class Journal:
         """Close the file."""
         self._db.close()
 
-    def begin(self, *, round_id: UUID, kind: str, federation: str, number: int, manifest: str) -> Row:
+    def begin(
+        self, *, round_id: UUID, kind: str, federation: str, number: int, manifest: str, issued_ms: int = 0
+    ) -> Row:
         """Note a task that the hub gave; one that is open already stays as it is, one that ended well starts again.
 
         A REFUSED row stays refused: the same work would be refused again.
@@ -148,6 +150,11 @@ class Journal:
                 "UPDATE rounds SET state = ?, manifest = ?, code = '', detail = '', attempt = 0, changed_ms = ?"
                 " WHERE round_id = ? AND kind = ? AND state IN (?, ?)",
                 (State.TASK, manifest, now, str(round_id), kind, State.ACCEPTED, State.EXPIRED),
+            )
+            self._db.execute(
+                "INSERT INTO counters VALUES ('issued_ms', ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+                (issued_ms,),
             )
         return self.get(round_id, kind)
 
@@ -203,6 +210,12 @@ class Journal:
                 "UPDATE counters SET value = value + 1 WHERE name = 'seq' RETURNING value"
             ).fetchone()
         return int(found[0])
+
+    def newest_issued_ms(self) -> int:
+        """The highest `issued_ms` of all manifests that were begun, 0 before the first."""
+        with storing("the journal"):
+            found = self._db.execute("SELECT value FROM counters WHERE name = 'issued_ms'").fetchone()
+        return int(found[0]) if found else 0
 
     def unfinished(self) -> list[Row]:
         """Tasks that have not ended, oldest first."""

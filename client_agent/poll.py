@@ -131,6 +131,7 @@ class Service:
     def _begin(self, task: Task, signed: SignedManifest) -> Row | None:
         """The journal's row of an offered task; None where there is nothing (more) to do for it."""
         agent, manifest = self._agent, task.manifest
+        _require_newest(manifest.issued_ms, agent.journal.newest_issued_ms())
         known = agent.journal.find(manifest.round_id, manifest.kind)
         if known is not None and known.final:
             self._reoffered.wait()
@@ -145,6 +146,7 @@ class Service:
             federation=manifest.federation,
             number=manifest.round,
             manifest=json.dumps(signed.to_wire()),
+            issued_ms=manifest.issued_ms,
         )
         for other in agent.journal.unfinished():
             # The hub offers one task at a time: what it offered before is over.
@@ -195,6 +197,16 @@ class Service:
         hint = f"; {failure.hint}" if failure.hint and self._agent.backoff.failures == 1 else ""
         log.log(level, "%s (%s)%s; next try in %.1f s", failure.detail, failure.code, hint, delay)
         self._agent.clock.wait(delay)
+
+
+def _require_newest(issued_ms: int, obeyed_ms: int) -> None:
+    """A hub never goes back to an older task: one that comes again may be meant for keys that were stolen since."""
+    if issued_ms < obeyed_ms:
+        raise UntrustedError(
+            "manifest_replayed",
+            f"the task was signed {(obeyed_ms - issued_ms) / 1000:.0f} s before one that was obeyed already",
+            "if the hub was restored from a backup, its administrator must abort the run and start a new one",
+        )
 
 
 def outcome(row: Row) -> None:

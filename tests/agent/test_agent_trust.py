@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import rows
+from conftest import opened, rows
 from hub_double import HubDouble
 from hub_http import answer, redirect
 from stepped_clock import SteppedClock
 
 from client_agent.agent import Agent
 from client_agent.clock import Stop, StopRequested
+from client_agent.config import Home
 from client_agent.errors import (
     UntrustedError,
 )
@@ -61,6 +62,40 @@ def test_a_task_from_the_far_future_is_refused_with_a_hint_at_the_clock(
         Service(agent).once(timeout=60)
     assert caught.value.code == "manifest_future"
     assert "NTP" in caught.value.hint
+
+
+def test_an_older_task_than_the_newest_obeyed_one_is_refused_as_replayed(
+    agent: Agent, hub: HubDouble, clock: SteppedClock
+) -> None:
+    old = hub.open_round(1)
+    hub.close(old)
+    clock.advance(1)
+    hub.open_round(2)
+    service = Service(agent)
+    outcome(service.once(timeout=60))
+    hub.inject("GET", "/task", answer(200, old.signed.to_wire()))
+    with pytest.raises(UntrustedError) as caught:
+        service.once(timeout=60)
+    assert caught.value.code == "manifest_replayed"
+    assert [row.number for row in rows(agent.home)] == [2]
+    assert old.updates == []
+
+
+def test_what_was_obeyed_is_known_after_a_restart(home: Home, hub: HubDouble, clock: SteppedClock, stop: Stop) -> None:
+    old = hub.open_round(1)
+    hub.close(old)
+    clock.advance(1)
+    newer = hub.open_round(2)
+    with opened(home, stop=stop, clock=clock) as agent:
+        outcome(Service(agent).once(timeout=60))
+    hub.inject("GET", "/task", answer(200, old.signed.to_wire()))
+    with opened(home, stop=stop, clock=clock) as agent, pytest.raises(UntrustedError):
+        Service(agent).once(timeout=60)
+    hub.inject("GET", "/task", answer(200, newer.signed.to_wire()))
+    newer.updates.clear()
+    with opened(home, stop=stop, clock=clock) as agent:
+        outcome(Service(agent).once(timeout=60))
+    assert len(newer.updates) == 1
 
 
 def test_the_service_outlives_tasks_that_it_refuses(
