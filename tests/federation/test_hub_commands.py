@@ -1,4 +1,4 @@
-"""What an operator types: issue_code, start_run, tick."""
+"""What an operator types: issue_code, set_federation, start_run, tick."""
 
 import signal
 from datetime import timedelta
@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 from hub_client import HubClient
+from world import database_file
 
 from apps.accounts.pipeline import create_hospital
-from apps.federation.models import EnrolmentCode, Participation, Run
+from apps.federation.models import EnrolmentCode, Federation, Participation, Run
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.enrol import secret_hash
 from hospintel_core import signing
@@ -53,6 +55,107 @@ def test_issue_code_prints_the_line_that_the_hospital_types(hub, settings):
 def test_issue_code_for_an_unknown_hospital_says_how_to_create_it(hub):
     with pytest.raises(CommandError, match="create_hospital"):
         typed("issue_code", "Nowhere")
+
+
+def test_a_hospital_is_known_by_its_slug_too(hub, cast):
+    out, _ = typed("issue_code", "north-clinic")
+    assert EnrolmentCode.objects.get(code_hash=secret_hash(out.strip())).hospital == cast.north
+    with pytest.raises(CommandError, match="Known: island-clinic, north-clinic, south-clinic"):
+        typed("issue_code", "North Clinik")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--minutes", "-5"), ("--minutes", "0"), ("--minutes", "10081"), ("--max-samples", "-1"), ("--max-samples", "x")],
+)
+def test_a_code_for_no_time_or_no_scans_is_not_issued(hub, words):
+    with pytest.raises(CommandError, match="is not a whole number from 1 to"):
+        typed("issue_code", "North Clinic", *words)
+    assert not EnrolmentCode.objects.filter(state="ISSUED").exists()
+
+
+@pytest.mark.parametrize("words", [("issue_code", "North Clinic"), ("start_run", "--rounds", "1"), ("set_federation",)])
+def test_a_federation_of_a_wrong_name_is_not_made(hub, words):
+    with pytest.raises(CommandError, match=r"no federation 'brain-mir'. Known: brain-mri\."):
+        typed(*words, "--federation", "brain-mir")
+    assert Federation.objects.count() == 1
+
+
+COMMANDS = [
+    ("create_hospital", "North Clinic"),
+    ("issue_code", "North Clinic"),
+    ("start_run", "--rounds", "1"),
+    ("set_federation",),
+    ("revoke_agent",),
+    ("rotate_keys",),
+]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="an empty database is a new file")
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_a_command_before_the_first_start_says_what_to_do_first(hub, own_keys, tmp_path, words):
+    with database_file(tmp_path / "empty.sqlite3"), pytest.raises(CommandError, match="Start it once with make run"):
+        typed(*words)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="an empty database is a new file")
+def test_the_default_federation_of_a_migrated_database_is_made_by_the_first_command(hub, own_keys, tmp_path):
+    with database_file(tmp_path / "new.sqlite3"):
+        call_command("migrate", verbosity=0)
+        typed("set_federation")
+        assert Federation.objects.get().current.number == 1
+
+
+def test_set_federation_shows_the_settings(hub):
+    shown = dict(line.split() for line in typed("set_federation")[0].splitlines())
+    assert (shown["min_updates"], shown["rule"], shown["learning_rate"]) == ("2", "fedavg", "0.0001")
+
+
+def test_set_federation_changes_what_is_named_and_the_audit_says_it(hub):
+    words = ["--min-updates", "1", "--gate-margin", "0.1", "--rule", "mean", "--epochs", "7", "--grace", "120"]
+    shown = dict(line.split() for line in typed("set_federation", *words)[0].splitlines())
+    changed = {"min_updates": 1, "gate_margin": 0.1, "rule": "mean", "epochs": 7}
+    assert {name: shown[name] for name in changed} == {name: str(value) for name, value in changed.items()}
+    hub.federation.refresh_from_db()
+    assert (hub.federation.min_updates, hub.federation.plan["epochs"], hub.federation.deadline) == (1, 7, 1800)
+    entry = hub.event(action="federation.configure")
+    assert (entry["actor"], entry["facts"]) == ("system:command", changed)
+    typed("set_federation", *words)
+    assert len(hub.events(action="federation.configure")) == 1
+    run = Run.objects.get(pk=typed("start_run", "--rounds", "1")[0].strip())
+    assert run.plan["epochs"] == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--min-updates", "0"), "setting_range"),
+        (("--grace", "-1"), "setting_range"),
+        (("--deadline", "0"), "setting_range"),
+        (("--gate-margin", "nan"), "setting_range"),
+        (("--epochs", "0"), "plan_range"),
+        (("--learning-rate", "2"), "plan_range"),
+    ],
+)
+def test_set_federation_refuses_what_makes_no_sense(hub, words, code):
+    with pytest.raises(CommandError, match=rf"\({code}\)"):
+        typed("set_federation", *words)
+    assert hub.events(action="federation.configure") == []
+
+
+def test_a_run_that_waits_for_a_second_hospital_goes_on_when_one_is_enough(hub, north):
+    hub.start_run()
+    north.poll()
+    hub.work()
+    typed("set_federation", "--min-updates", "1")
+    hub.work()
+    assert hub.finish_honestly(north).expected == [str(north.agent.pk)]
+
+
+def test_the_rule_stays_while_a_round_is_open(hub, north, south):
+    hub.open_round(north, south)
+    with pytest.raises(CommandError, match=r"\(round_open\)"):
+        typed("set_federation", "--rule", "mean")
 
 
 def test_start_run_prints_the_runs_id_and_the_run_waits_for_its_agents(hub, north, south):

@@ -3,12 +3,13 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.accounts.pipeline import AccountError, create_hospital
+from hospintel_site.management.operator import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """Creates a hospital."""
 
     help = "Create a hospital and print its slug, by which the other commands know it."

@@ -4,11 +4,20 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
 
-from apps.accounts.models import Hospital
-from apps.federation.pipeline import bootstrap, enrol, keys
+from apps.federation.management.common import (
+    COMMAND,
+    FederationCommand,
+    add_federation,
+    find_federation,
+    find_hospital,
+    whole,
+)
+from apps.federation.pipeline import enrol, keys
 from hospintel_core import signing
+
+MOST_MINUTES = 7 * 24 * 60
+MOST_SAMPLES = 10_000_000
 
 
 def hub_address() -> str:
@@ -21,29 +30,25 @@ def hub_address() -> str:
     return f"{'https' if settings.TLS_CERT else 'http'}://{host}:{settings.PORT}"
 
 
-class Command(BaseCommand):
+class Command(FederationCommand):
     """Issue a one-time code for a hospital's agent."""
 
     help = "Print a one-time enrolment code for a hospital, which joins the federation."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("hospital", help="name of the hospital")
+        parser.add_argument("hospital", help="name or slug of the hospital")
         parser.add_argument("--address", default="", help="how the hospital reaches this hub, like https://hub.example")
-        parser.add_argument("--federation", default=bootstrap.DEFAULT_SLUG)
-        parser.add_argument("--minutes", type=int, default=enrol.CODE_MINUTES)
-        parser.add_argument("--max-samples", type=int, default=enrol.MAX_SAMPLES)
+        add_federation(parser)
+        parser.add_argument("--minutes", type=whole(1, MOST_MINUTES), default=enrol.CODE_MINUTES)
+        parser.add_argument("--max-samples", type=whole(1, MOST_SAMPLES), default=enrol.MAX_SAMPLES)
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
-        hospital = Hospital.objects.filter(name=options["hospital"]).first()
-        if hospital is None:
-            raise CommandError(
-                f"There is no hospital {options['hospital']!r}. Create it with manage.py create_hospital."
-            )
+        hospital = find_hospital(options["hospital"])
+        federation = find_federation(options["federation"])
         keys.ensure_keys()
-        federation = bootstrap.ensure_federation(options["federation"])
-        enrol.join(federation, hospital, actor="system:command")
+        enrol.join(federation, hospital, actor=COMMAND)
         code, row = enrol.issue_code(
-            hospital, actor="system:command", minutes=options["minutes"], max_samples=options["max_samples"]
+            hospital, actor=COMMAND, minutes=options["minutes"], max_samples=options["max_samples"]
         )
         # No spaces: it is pasted into a shell. The code is not on the line: every user of a machine sees its processes.
         fingerprint = signing.fingerprint(keys.identity_public()).replace(" ", "")

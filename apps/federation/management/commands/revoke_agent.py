@@ -4,15 +4,16 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.audit.api import Conflict
+from apps.federation.management.common import COMMAND, FederationCommand
 from apps.federation.models import Agent
 from apps.federation.pipeline.revoke import revoke
 from apps.federation.tasks import enqueue
 
 
-class Command(BaseCommand):
+class Command(FederationCommand):
     """Revoke an agent."""
 
     help = "Revoke an agent, by its id or the beginning of it; without one, list the agents."
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         if len(found) != 1:
             raise CommandError(f"{len(found)} agents begin with {options['agent']!r}; without an argument I list them.")
         try:
-            enqueue(revoke(found[0], actor="system:command"))
+            enqueue(revoke(found[0], actor=COMMAND))
         except Conflict as conflict:
             raise CommandError("This agent is revoked already.") from conflict
         self.stdout.write(f"{found[0].pk} of {found[0].hospital.name} is revoked")

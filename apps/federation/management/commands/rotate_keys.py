@@ -3,15 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from apps.federation.management.common import COMMAND, FederationCommand
 from apps.federation.models import HubKey, Round
 from apps.federation.pipeline import bootstrap, keys
 
-COMMAND = "system:command"
 
-
-class Command(BaseCommand):
+class Command(FederationCommand):
     """Rotate the hub's keys."""
 
     help = "Make a new RSA key (and with --identity a new identity, signed by the old); --destroy erases retired ones."
