@@ -149,7 +149,7 @@ def test_a_run_that_waits_for_a_second_hospital_goes_on_when_one_is_enough(hub, 
     hub.work()
     typed("set_federation", "--min-updates", "1")
     hub.work()
-    assert hub.finish_honestly(north).expected == [str(north.agent.pk)]
+    assert hub.finish_honestly(north).expected == [north.credentials.agent_id]
 
 
 def test_the_rule_stays_while_a_round_is_open(hub, north, south):
