@@ -11,7 +11,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 
 from apps.audit.api import events_after
 from apps.audit.models import AuditHead
@@ -64,14 +64,14 @@ class Tailer:
         while True:
             try:
                 events = await sync_to_async(_read)(last)
-            except DatabaseError:
-                logger.exception("The event feed cannot be read; trying again")
+                if events:
+                    last = events[-1]["seq"]
+                    self._wake()
+                    await self._send(events)
+            except Exception:
+                # Whatever it was, whoever waits must be woken by the next event.
+                logger.exception("The event feed cannot be read or sent; trying again")
                 await asyncio.sleep(1)
-                continue
-            if events:
-                last = events[-1]["seq"]
-                self._wake()
-                await self._send(events)
             await asyncio.sleep(INTERVAL)
 
     def _wake(self) -> None:

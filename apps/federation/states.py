@@ -55,7 +55,7 @@ class UpdateState(TextChoices):
 
 
 class VersionState(TextChoices):
-    """CANDIDATE -> PUBLISHED | HELD, HELD -> PUBLISHED | REJECTED."""
+    """CANDIDATE -> PUBLISHED | HELD | REJECTED (its round failed), HELD -> PUBLISHED | REJECTED."""
 
     CANDIDATE = "CANDIDATE"
     PUBLISHED = "PUBLISHED"
@@ -93,7 +93,7 @@ UPDATE_TRANSITIONS: Transitions = {
     UpdateState.ACCEPTED: frozenset({UpdateState.CONSUMED, UpdateState.REFUSED}),
 }
 VERSION_TRANSITIONS: Transitions = {
-    VersionState.CANDIDATE: frozenset({VersionState.PUBLISHED, VersionState.HELD}),
+    VersionState.CANDIDATE: frozenset({VersionState.PUBLISHED, VersionState.HELD, VersionState.REJECTED}),
     VersionState.HELD: frozenset({VersionState.PUBLISHED, VersionState.REJECTED}),
 }
 KEY_TRANSITIONS: Transitions = {

@@ -29,6 +29,10 @@ STEPS: dict[str, Callable[[UUID], list[Next]]] = {
 }
 
 
+# It may have to download the base through Keras: TensorFlow belongs to the training worker.
+TRAINING = frozenset({"write_model"})
+
+
 @hub_task(queue="default", name="federation.step")
 def step(*, name: str, pk: str) -> None:
     """Run a step and, in the same process, what follows from it: nobody waits for a queue between two steps."""
@@ -43,4 +47,5 @@ def step(*, name: str, pk: str) -> None:
 def enqueue(steps: Iterable[Next]) -> None:
     """Hand steps to the workers once the caller's transaction, if there is one, has committed."""
     for item in steps:
-        on_commit(partial(step.apply_async, kwargs={"name": item.step, "pk": str(item.id)}))
+        queue = "training" if item.step in TRAINING else "default"
+        on_commit(partial(step.apply_async, kwargs={"name": item.step, "pk": str(item.id)}, queue=queue))

@@ -29,18 +29,19 @@ class Hub:
         self.federation.refresh_from_db()
 
     def queued(self) -> list[dict[str, str]]:
-        """Take all tasks off the real broker."""
+        """Take all tasks of both queues off the real broker."""
         found = []
         with app.connection_for_read() as connection:
-            queue = connection.SimpleQueue("default")
-            while True:
-                try:
-                    message = queue.get(block=False)
-                except Empty:
-                    break
-                message.ack()
-                found.append(message.payload[1])
-            queue.close()
+            for name in ("default", "training"):
+                queue = connection.SimpleQueue(name)
+                while True:
+                    try:
+                        message = queue.get(block=False)
+                    except Empty:
+                        break
+                    message.ack()
+                    found.append(message.payload[1])
+                queue.close()
         return found
 
     def work(self) -> None:

@@ -20,7 +20,7 @@ from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
 from apps.federation.pipeline.step import Next, Refusal
-from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
+from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
 from apps.federation.tasks import enqueue
 
 MAX_WAIT = 60.0
@@ -52,7 +52,8 @@ def find_task(agent: Agent, slug: str) -> Wire | None:
     if evaluation is not None and evaluation.evaluation_manifest is not None:
         body, signature = evaluation.evaluation_manifest, evaluation.evaluation_signature or b""
         return _wire(bytes(body), bytes(signature), evaluation.evaluation_kid)
-    round_ = Round.objects.of(slug).filter(state=RoundState.COLLECTING).first()
+    collecting = Round.objects.of(slug).filter(state=RoundState.COLLECTING, run__state__in=RUN_ACTIVE)
+    round_ = collecting.order_by("-opened_at").first()
     if round_ is None or round_.updates.filter(agent=agent).live().exists() or not attempts_left(agent, round_):
         return None
     return _wire(bytes(round_.manifest), bytes(round_.manifest_signature), round_.manifest_kid)

@@ -13,7 +13,7 @@ from hospintel_core.report import Report
 class ModelVersion(models.Model):
     """A head, addressed by the SHA-256 of its safetensors file.
 
-    CANDIDATE -> PUBLISHED | HELD, HELD -> PUBLISHED | REJECTED. `number` is given at publication.
+    CANDIDATE -> PUBLISHED | HELD | REJECTED, HELD -> PUBLISHED | REJECTED. `number` is given at publication.
     `parent` is lineage: many versions may come of one.
     """
 

@@ -73,19 +73,40 @@ def gate(round_id: UUID) -> list[Next]:
 
 
 def _judge(round_: Round, reporters: set[UUID]) -> list[Next]:
-    """Compare candidate and base as the same agents measured them."""
-    margin = round_.run.federation.gate_margin
-    candidate = measured(round_.version, reporters)
-    base = measured(round_.base, reporters)
+    """Hold a candidate that is worse than its base, publish any other."""
     _end_evaluation(round_)
-    if candidate.accuracy is None:
-        return publish(round_.version, actor=WORKER, verdict=NOT_EVALUATED)
-    verdict = f"accuracy {candidate.accuracy:.4f} on {candidate.n} scans of {candidate.agents} agents"
-    if base.accuracy is not None:
-        verdict += f", base {base.accuracy:.4f}"
-        if candidate.accuracy < base.accuracy - margin:
-            return hold(round_.version, actor=WORKER, verdict=verdict)
+    verdict = _verdict(round_.version, reporters)
+    if _loss(round_.version, reporters) is not None:
+        return hold(round_.version, actor=WORKER, verdict=verdict)
     return publish(round_.version, actor=WORKER, verdict=verdict)
+
+
+def _verdict(version: ModelVersion, reporters: set[UUID]) -> str:
+    """Say what the agents found, and what those of them that measured the parent too had found there."""
+    found = measured(version, reporters)
+    if found.accuracy is None:
+        return NOT_EVALUATED
+    text = f"accuracy {found.accuracy:.4f} on {found.n} scans of {found.agents} agents"
+    both, _, before = _with_parent(version, reporters)
+    if before is None:
+        return text
+    return f"{text}, base {before:.4f}" + ("" if both == found.agents else f" of {both}")
+
+
+def _with_parent(version: ModelVersion, reporters: set[UUID]) -> tuple[int, float | None, float | None]:
+    """Return how many agents measured a version and its parent, and the accuracy of each as these agents found it."""
+    if version.parent is None:
+        return 0, None, None
+    both = reporters & set(version.parent.evaluations.values_list("agent_id", flat=True))
+    return len(both), measured(version, both).accuracy, measured(version.parent, both).accuracy
+
+
+def _loss(version: ModelVersion, reporters: set[UUID]) -> str | None:
+    """Compare a version with its parent as the same agents measured both. Returns how it is worse, or None."""
+    both, now, before = _with_parent(version, reporters)
+    if now is None or before is None or now >= before - version.federation.gate_margin:
+        return None
+    return f"accuracy {now:.4f}, its parent had {before:.4f} with the same {both} agents"
 
 
 def open_evaluation(round_: Round) -> None:
@@ -124,7 +145,10 @@ def _end_evaluation(round_: Round) -> bool:
 
 
 def _close_final(round_: Round) -> list[Next]:
-    """End the evaluation of a run's last version when the agents that are online have reported, or at its deadline."""
+    """End the evaluation of a run's last version when the agents that are online have reported, or at its deadline.
+
+    What they found becomes the version's verdict, and raises the alarm where it is worse than its parent.
+    """
     if round_.evaluation_opened_at is None or round_.evaluation_closed_at is not None:
         return []
     reporters = set(round_.evaluations.filter(kind=Evaluation.Kind.EVALUATE).values_list("agent", flat=True))
@@ -134,6 +158,9 @@ def _close_final(round_: Round) -> list[Next]:
     if not overdue and (awaited - reporters or not reporters):
         return []
     if _end_evaluation(round_):
+        with transaction():
+            ModelVersion.objects.filter(pk=round_.version.pk).update(verdict=_verdict(round_.version, reporters))
+        check_alarm(round_.version)
         end_run(round_.run)
     return []
 
@@ -215,18 +242,12 @@ def _parse_report(agent: Agent, round_: Round, body: bytes) -> Report:
 
 def check_alarm(version: ModelVersion) -> None:
     """Raise the alarm where the agents that trained from a version measured it worse than its parent."""
-    if version.parent is None or version.alarm or version.evaluations.filter(kind=Evaluation.Kind.EVALUATE).exists():
+    alarm = None if version.alarm else _loss(version, set(version.evaluations.values_list("agent_id", flat=True)))
+    if alarm is None:
         return
-    reporters = set(version.evaluations.values_list("agent_id", flat=True))
-    both = reporters & set(version.parent.evaluations.values_list("agent_id", flat=True))
-    now, before = measured(version, both), measured(version.parent, both)
-    if now.accuracy is None or before.accuracy is None:
-        return
-    if now.accuracy < before.accuracy - version.federation.gate_margin:
-        alarm = f"accuracy {now.accuracy:.4f}, its parent had {before.accuracy:.4f} with the same {len(both)} agents"
-        with transaction():
-            if ModelVersion.objects.filter(pk=version.pk, alarm="").update(alarm=alarm):
-                record("version.alarm", actor=WORKER, obj=version, accuracy=now.accuracy, parent=before.accuracy)
+    with transaction():
+        if ModelVersion.objects.filter(pk=version.pk, alarm="").update(alarm=alarm):
+            record("version.alarm", actor=WORKER, obj=version, found=alarm)
 
 
 def pending_evaluation(agent: Agent, federation_slug: str) -> Round | None:

@@ -5,10 +5,14 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
-from apps.federation.models import Round, Update
+from apps.federation.models import Evaluation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.step import Next
-from apps.federation.states import RoundState, RunState, UpdateState
+from apps.federation.states import RoundState, RunState, UpdateState, VersionState
+
+# A round that ends for one of these is simply tried again.
+NO_FAULT = ("aborted", "superseded", "restored", "quorum")
+MOST_ATTEMPTS = 3
 
 
 def fail_round(round_: Round, reason: str, *, actor: str) -> list[Next]:
@@ -22,7 +26,11 @@ def fail_round(round_: Round, reason: str, *, actor: str) -> list[Next]:
 
 
 def mark_failed(round_: Round, reason: str, *, actor: str) -> None:
-    """Write FAILED(reason) inside the caller's transaction."""
+    """Write FAILED(reason) inside the caller's transaction; a candidate of the round is rejected with it.
+
+    A run whose round failed three times for the hub's own reasons pauses for an admin: each attempt costs every
+    hospital a training.
+    """
     now = timezone.now()
     advance(
         round_,
@@ -31,12 +39,18 @@ def mark_failed(round_: Round, reason: str, *, actor: str) -> None:
         changes={"reason": reason, "ended_at": now, "evaluation_closed_at": now},
         reason=reason,
     )
+    for candidate in ModelVersion.objects.filter(round=round_, state=VersionState.CANDIDATE):
+        advance(candidate, VersionState.REJECTED, actor=actor, changes={"verdict": f"its round failed: {reason}"})
+    attempts = Round.objects.filter(run=round_.run_id, number=round_.number, state=RoundState.FAILED)
+    run = Run.objects.get(pk=round_.run_id)
+    if run.state == RunState.RUNNING and attempts.exclude(reason__in=NO_FAULT).count() >= MOST_ATTEMPTS:
+        advance(run, RunState.PAUSED, actor=actor, reason=reason)
 
 
 def after_end(round_: Round) -> list[Next]:
     """Return the steps that follow the end of a round."""
-    following = [Next("open", round_.run_id)] if round_.run.state == RunState.RUNNING else []
-    return [*following, Next("finish", round_.pk)]
+    # `open` looks at the run itself: it may have been paused or aborted with the round.
+    return [Next("open", round_.run_id), Next("finish", round_.pk)]
 
 
 def finish(round_id: UUID) -> list[Next]:
@@ -49,14 +63,14 @@ def finish(round_id: UUID) -> list[Next]:
         return []
     for update in Update.objects.filter(round=round_, state=UpdateState.RECEIVED):
         refuse(update, "round_closed", actor="system:finish")
-    had_key = keys.has_round_key(round_id)
-    keys.erase_round_key(round_id)
     for update in Update.objects.filter(round=round_).only("pk"):
         storage.discard_sealed(update.pk)
     storage.remove_parts(round_id)
-    if had_key:
+    # The key goes last: as long as its file is there, the tick comes back for what a crash has left.
+    if keys.has_round_key(round_id):
         with transaction():
             record("round.erase", actor="system:finish", obj=round_)
+        keys.erase_round_key(round_id)
     return []
 
 
@@ -64,15 +78,33 @@ def refuse(update: Update, code: str, *, actor: str) -> None:
     """Refuse a received update; nothing happens where another worker decided first."""
     try:
         with transaction():
-            advance(
-                update,
-                UpdateState.REFUSED,
-                actor=actor,
-                changes={"code": code, "decided_at": timezone.now()},
-                outcome="refused",
-                code=code,
-                visibility=update.agent.hospital.visibility,
-            )
+            _mark_refused(update, code, actor=actor)
     except Conflict:
         return
     storage.discard_sealed(update.pk)
+
+
+def withdraw(update: Update, code: str, *, actor: str) -> None:
+    """Refuse an update, accepted or not, with its report, unless its round has closed: then it counts."""
+    try:
+        with transaction():
+            # Believe the row count: what is being summed must keep its ciphertext.
+            if not Round.objects.filter(pk=update.round_id, state=RoundState.COLLECTING).update(queued_at=None):
+                raise Conflict("The round has closed.")
+            _mark_refused(update, code, actor=actor)
+            Evaluation.objects.filter(round=update.round_id, agent=update.agent_id).delete()
+    except Conflict:
+        return
+    storage.discard_sealed(update.pk)
+
+
+def _mark_refused(update: Update, code: str, *, actor: str) -> None:
+    advance(
+        update,
+        UpdateState.REFUSED,
+        actor=actor,
+        changes={"code": code, "decided_at": timezone.now()},
+        outcome="refused",
+        code=code,
+        visibility=update.agent.hospital.visibility,
+    )

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db import IntegrityError
 from django.utils import timezone
 
-from apps.audit.api import record, transaction
+from apps.audit.api import Conflict, record, transaction
 from apps.federation.models import Agent, Federation, ModelVersion, Round, Run
 from apps.federation.models.keys import HubKey
 from apps.federation.pipeline import keys
@@ -106,6 +106,7 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
     attempt = run.all_rounds.filter(number=number).count() + 1
     try:
         with transaction():
+            _still_wanted(run, base)
             round_ = Round.objects.create(
                 id=round_id,
                 run=run,
@@ -130,6 +131,18 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
                 expected=len(expected),
                 required=run.federation.min_updates,
             )
-    except IntegrityError:
-        # Another process opened it in the same moment; its round is as good as ours.
+    except (IntegrityError, Conflict):
+        # Another process opened it in the same moment, and its round is as good as ours; or it is not wanted any more.
         keys.erase_round_key(round_id)
+
+
+def _still_wanted(run: Run, base: ModelVersion) -> None:
+    """Hold the run and the current version as they were read, until the commit: both rows are locked by touching them.
+
+    Raises:
+        Conflict: the run was paused or aborted, or another version was published.
+    """
+    running = Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(rounds=run.rounds)
+    current = Federation.objects.filter(pk=run.federation_id, current=base).update(current=base)
+    if not (running and current):
+        raise Conflict("The run or its base has moved.")

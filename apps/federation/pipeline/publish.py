@@ -14,7 +14,8 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
     """Give a version the next number and make it current, in one transaction with the end of its round.
 
     Args:
-        version: a candidate or held version; nothing happens where it was published in the meantime.
+        version: a candidate or held version; nothing happens where it was published in the meantime, or where the
+            round of a candidate has ended (aborted, superseded).
         actor: who publishes it, for the audit.
         verdict: what the gate found, kept with the version.
 
@@ -28,12 +29,17 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
             federation = Federation.objects.get(pk=version.federation_id)
             number = (federation.versions.exclude(number=None).order_by("-number").first() or version).number or 0
             changes = {"number": number + 1, "published_at": now, "verdict": verdict or version.verdict}
+            candidate = version.state == VersionState.CANDIDATE
             advance(version, VersionState.PUBLISHED, actor=actor, changes=changes, number=number + 1)
+            if candidate and version.round_id:
+                own = Round.objects.select_related("run").get(pk=version.round_id)
+                following += _end_own_round(own, number + 1, actor=actor)
             moved = Federation.objects.filter(pk=federation.pk, current=federation.current_id).update(current=version)
             if not moved:
                 raise Conflict("Another version was published in the same moment.")
             for round_ in Round.objects.active().of(federation.pk).select_related("run"):
-                following += _end_round(round_, version, actor=actor)
+                mark_failed(round_, "superseded", actor=actor)
+                following += after_end(round_)
     except (Conflict, IntegrityError):
         # Somebody else was quicker: with this version, or with the number that it would have got.
         version.refresh_from_db()
@@ -41,14 +47,10 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
     return [*following, Next("write_model", version.pk, apart=True)]
 
 
-def _end_round(round_: Round, version: ModelVersion, *, actor: str) -> list[Next]:
-    if round_.pk == version.round_id:
-        changes = {"ended_at": timezone.now()}
-        advance(round_, RoundState.PUBLISHED, actor=actor, changes=changes, version=version.number)
-        last = round_.run.all_rounds.filter(state=RoundState.PUBLISHED).count() >= round_.run.rounds
-        return [Next("finish_run", round_.pk), *after_end(round_)] if last else after_end(round_)
-    mark_failed(round_, "superseded", actor=actor)
-    return after_end(round_)
+def _end_own_round(round_: Round, number: int, *, actor: str) -> list[Next]:
+    advance(round_, RoundState.PUBLISHED, actor=actor, changes={"ended_at": timezone.now()}, version=number)
+    last = round_.run.all_rounds.filter(state=RoundState.PUBLISHED).count() >= round_.run.rounds
+    return [Next("finish_run", round_.pk), *after_end(round_)] if last else after_end(round_)
 
 
 def hold(version: ModelVersion, *, actor: str, verdict: str) -> list[Next]:

@@ -2,7 +2,7 @@
 
 from apps.audit.api import advance, transaction
 from apps.federation.models import Agent, Round, Update
-from apps.federation.pipeline.finish import refuse
+from apps.federation.pipeline.finish import withdraw
 from apps.federation.pipeline.step import Next
 from apps.federation.states import AgentState, RoundState, UpdateState
 
@@ -24,7 +24,7 @@ def revoke(agent: Agent, *, actor: str) -> list[Next]:
         agent=agent, state__in=[UpdateState.RECEIVED, UpdateState.ACCEPTED], round__in=collecting
     )
     for update in pending.select_related("agent__hospital"):
-        refuse(update, REVOKED, actor=actor)
+        withdraw(update, REVOKED, actor=actor)
     # A round may have waited for nobody but this agent.
     theirs = collecting.filter(run__federation__participations__hospital=agent.hospital_id)
     return [Next("close", pk) for pk in theirs.values_list("pk", flat=True)]

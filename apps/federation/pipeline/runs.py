@@ -1,11 +1,13 @@
 """Start and steer a run."""
 
+from collections.abc import Callable
+
 from django.db import IntegrityError
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, Round, Run
-from apps.federation.pipeline.finish import fail_round
+from apps.federation.pipeline.finish import after_end, mark_failed
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import RunState
 from hospintel_core.errors import PlanError
@@ -43,11 +45,13 @@ def start_run(
     return run, [Next("open", run.pk)]
 
 
-def _steer(run: Run, to: RunState, actor: str) -> None:
+def _steer(run: Run, to: RunState, actor: str, also: Callable[[], None] = lambda: None) -> None:
+    """Move a run, and do what belongs to it in the same transaction."""
     ended = {"ended_at": timezone.now()} if to in {RunState.ABORTED, RunState.DONE} else {}
     try:
         with transaction():
             advance(run, to, actor=actor, changes=ended)
+            also()
     except Conflict as error:
         run.refresh_from_db()
         raise Refusal("run_state", f"The run is {run.state}: it cannot become {to.value}.", 409) from error
@@ -67,8 +71,12 @@ def resume(run: Run, *, actor: str) -> list[Next]:
 
 def abort(run: Run, *, actor: str) -> list[Next]:
     """Abort a run: its open round fails with reason `aborted`, nothing of it is published."""
-    _steer(run, RunState.ABORTED, actor)
-    following: list[Next] = []
-    for round_ in Round.objects.active().filter(run=run):
-        following += fail_round(round_, "aborted", actor=actor)
-    return following
+    ended: list[Round] = []
+
+    def fail_rounds() -> None:
+        for round_ in Round.objects.active().filter(run=run):
+            mark_failed(round_, "aborted", actor=actor)
+            ended.append(round_)
+
+    _steer(run, RunState.ABORTED, actor, fail_rounds)
+    return [following for round_ in ended for following in after_end(round_)]

@@ -73,5 +73,14 @@ def housekeeping() -> None:
         path.unlink(missing_ok=True)
     # A web process that died just before the row was there left its ciphertext.
     sealed = storage.forgotten_sealed(limit)
-    for pk in set(sealed) - set(Update.objects.live().filter(pk__in=sealed).values_list("pk", flat=True)):
+    needed = Update.objects.live().filter(pk__in=sealed, round__state__in=ROUND_ACTIVE)
+    for pk in set(sealed) - set(needed.values_list("pk", flat=True)):
         sealed[pk].unlink(missing_ok=True)
+    _erase_orphans()
+
+
+def _erase_orphans() -> None:
+    """Erase round keys without a round: the worker died before the row was there."""
+    kept = set(keys.kept_round_keys(older_than=time.time() - PART_SECONDS))
+    for pk in kept - set(Round.objects.filter(pk__in=kept).values_list("pk", flat=True)):
+        keys.erase_round_key(pk)

@@ -42,6 +42,7 @@ def write_model(version_id: UUID) -> list[Next]:
         architecture = architectures.get(version.federation.architecture)
         head = storage.read_head(version.digest, architecture.head_schema)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_old(path.parent)  # first: their room may be what is missing
         try:
             h5.write_model(path, architecture, base_arrays(architecture), head)
         except OSError as error:
@@ -52,7 +53,6 @@ def write_model(version_id: UUID) -> list[Next]:
             return []
         with transaction():
             record("version.model_written", actor="system:worker", obj=version, size=path.stat().st_size)
-    _delete_old(path.parent)
     return []
 
 
