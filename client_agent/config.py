@@ -1,4 +1,4 @@
-"""The agent's home: which files lie in it, and config.json, written once at enrolment."""
+"""The agent's home: which files lie in it, and config.json, written at enrolment and when the hub's key changes."""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -104,7 +104,10 @@ class Home:
 
 @dataclass(frozen=True)
 class Config:
-    """What enrolment agreed on. `ca` and `data` are absolute paths, or empty."""
+    """What enrolment agreed on. `ca` and `data` are absolute paths, or empty.
+
+    `hub_identity` is the pinned key (raw, base64); `first_identity` the enrolment's, empty where it is the same.
+    """
 
     hub: str
     agent_id: UUID
@@ -114,11 +117,17 @@ class Config:
     hub_identity: str
     ca: str = ""
     data: str = ""
+    first_identity: str = ""
 
     @property
     def identity(self) -> Ed25519PublicKey:
         """The hub's pinned identity key."""
-        return signing.ed25519_from_raw(base64.b64decode(self.hub_identity, validate=True))
+        return _key(self.hub_identity)
+
+    @property
+    def identity_at_enrolment(self) -> Ed25519PublicKey:
+        """The identity that people compared at enrolment; the pinned one follows it."""
+        return _key(self.first_identity or self.hub_identity)
 
     @property
     def ca_path(self) -> Path | None:
@@ -134,9 +143,35 @@ class Config:
         """
         if home.config.exists():
             raise already_enrolled(home)
-        values = asdict(self) | {"format": FORMAT, "agent_id": str(self.agent_id)}
-        with storing("config.json"):
-            write_private(home.config, json.dumps(values, indent=2).encode() + b"\n")
+        _write(self, home)
+
+    def repinned(self, home: Home, identity: Ed25519PublicKey) -> "Config":
+        """Pin another identity of the hub, in config.json too; the caller has checked that it follows the pinned one.
+
+        Raises:
+            StorageError: the home cannot be written; config.json is as before.
+        """
+        changed = replace(
+            self,
+            hub_identity=base64.b64encode(signing.public_raw(identity)).decode("ascii"),
+            first_identity=self.first_identity or self.hub_identity,
+        )
+        _write(changed, home)
+        return changed
+
+
+# Files of agents that knew fewer fields are read too.
+_REQUIRED: Final = frozenset(field.name for field in fields(Config) if field.default is MISSING)
+
+
+def _write(config: Config, home: Home) -> None:
+    values = asdict(config) | {"format": FORMAT, "agent_id": str(config.agent_id)}
+    with storing("config.json"):
+        write_private(home.config, json.dumps(values, indent=2).encode() + b"\n")
+
+
+def _key(raw: str) -> Ed25519PublicKey:
+    return signing.ed25519_from_raw(base64.b64decode(raw, validate=True))
 
 
 def already_enrolled(home: Home) -> SetupError:
@@ -173,13 +208,13 @@ def _parse(values: object) -> Config:
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise _broken("it has another format than this version of the agent writes")
     names = {field.name for field in fields(Config)}
-    if values.keys() != names or not all(isinstance(value, str) for value in values.values()):
+    if not _REQUIRED <= values.keys() <= names or not all(isinstance(value, str) for value in values.values()):
         raise _broken("its fields are not the expected ones")
     found: dict[str, Any] = values
     try:
         config = Config(**found | {"agent_id": UUID(found["agent_id"])})
         check_hub_url(config.hub)
-        _ = config.identity
+        _ = config.identity, config.identity_at_enrolment
     except (ValueError, binascii.Error, SignatureError, SetupError) as error:
         raise _broken(str(error)) from error
     return config

@@ -17,6 +17,7 @@ from client_agent.errors import HubRefusedError, printable
 from client_agent.http import ANSWER_TIMEOUT, API, Http, malformed
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
+from hospintel_core.identity import Link
 from hospintel_core.plan import SignedManifest
 
 LONG_POLL: Final = 25
@@ -85,6 +86,21 @@ class Hub:
         if self.http.call("GET", "/healthz").json().get("status") != "ok":
             raise malformed("/healthz does not say ok")
 
+    def identities(self) -> list[Link]:
+        """The hub's identities, newest first; none where the hub is too old to tell. Their signatures are unchecked."""
+        try:
+            found = self.http.call("GET", f"{API}identity").json().get("chain")
+        except HubRefusedError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return []
+        if not isinstance(found, list):
+            raise malformed("chain is not a list")
+        try:
+            return [Link.from_wire(entry) for entry in found]
+        except CoreError as error:
+            raise malformed(error.detail) from error
+
     def enrol(self, code: str, key: Ed25519PrivateKey) -> Enrolled:
         """Exchange a one-time code for an agent id and a token, proving possession of `key`.
 
@@ -148,10 +164,16 @@ class Hub:
         )
         return Received(_count(answer.json(), "received"), complete=answer.status == HTTPStatus.ACCEPTED)
 
-    def update(self, round_id: UUID, digest: str = "") -> UpdateStatus:
-        """What became of this agent's update; `received` counts the bytes of the unfinished upload with `digest`."""
-        params = {"digest": digest} if digest else None
-        found = self.http.call("GET", f"{API}rounds/{round_id}/update", params=params).json()
+    def update(self, round_id: UUID, digest: str = "", wait: int = 0) -> UpdateStatus:
+        """What became of this agent's update; `received` counts the bytes of the unfinished upload with `digest`.
+
+        Long poll: while the update is being inspected, the hub keeps the answer back for up to `wait` seconds.
+        """
+        params: dict[str, str | int] = {"wait": wait} if wait else {}
+        if digest:
+            params["digest"] = digest
+        answer = self.http.call("GET", f"{API}rounds/{round_id}/update", params=params, timeout=wait + ANSWER_TIMEOUT)
+        found = answer.json()
         state = found.get("state")
         if state is not None and state not in LIVE | {"REFUSED"}:
             raise malformed("unknown update state")

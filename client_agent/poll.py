@@ -20,6 +20,7 @@ from client_agent.errors import (
     needs_a_person,
 )
 from client_agent.hub import LONG_POLL, Idle
+from client_agent.identity import follow
 from client_agent.journal import Row, State
 from client_agent.push import discard, learn, seal, upload
 from client_agent.task import Task, open_task
@@ -109,6 +110,7 @@ class Service:
         signed = self._poll(wait)
         if signed is None:
             return None
+        follow(self._agent, signed)
         task = open_task(signed, self._agent.config, self._agent.clock.now_ms())
         row = self._begin(task, signed)
         return None if row is None else self._take_part(task, row)

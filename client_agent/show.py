@@ -54,6 +54,8 @@ def status(home: Home, config: Config) -> AgentError | None:
     print(f"federation  {config.federation}")
     print(f"hub         {config.hub}: {'reachable, token valid' if failed is None else describe(failed).code}")
     print(f"identity    {fingerprint}")
+    if config.first_identity:
+        print(f"            follows {signing.fingerprint(config.identity_at_enrolment)}, pinned at enrolment")
     if not rows:
         print("No task yet.")
         return failed

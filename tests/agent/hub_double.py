@@ -26,6 +26,7 @@ from hub_http import Fault, Handler, RefusedError, Seen, Server
 
 from hospintel_core import architectures, codecs, envelope, signing, weights
 from hospintel_core.errors import CoreError
+from hospintel_core.identity import Link, pem_of
 from hospintel_core.plan import Manifest, Plan, SignedManifest, sign_manifest
 from hospintel_core.report import Report
 
@@ -88,6 +89,7 @@ class HubDouble:
         self.codec = codecs.get("float32")
         self.schema = self.codec.wire_schema(self.architecture.head_schema)
         self.identity = Ed25519PrivateKey.generate()
+        self.chain = [Link(self.identity.public_key(), b"", b"")]
         self.federation_id, self.run_id = uuid.uuid4(), uuid.uuid4()
         self.changed = threading.Condition()
         self.codes = {"one-time-code"}
@@ -184,6 +186,13 @@ class HubDouble:
             self.rounds.append(round_)
             self.changed.notify_all()
         return round_
+
+    def rotate_identity(self, signer: Ed25519PrivateKey | None = None) -> None:
+        """Replace the identity; the new one is signed by the old, or by `signer`."""
+        old, self.identity = self.identity, Ed25519PrivateKey.generate()
+        public = self.identity.public_key()
+        signature = signing.sign(signing.DOMAIN_IDENTITY, pem_of(public).encode(), signer or old)
+        self.chain.insert(0, Link(public, signing.key_id(old.public_key()), signature))
 
     def close(self, round_: Round, state: str = "FAILED") -> None:
         """End a round."""

@@ -143,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
                 return 200, {"status": "ok"}
             case ["api", "v1", "federations", "brain-mri", "status"]:
                 return 200, {"model": hub.current, "architecture": hub.architecture.name}
+            case ["api", "v1", "identity"]:
+                return 200, {"chain": [link.to_wire() for link in hub.chain]}
             case ["api", "v1", "agents", "enrol"]:
                 with hub.changed:
                     return 201, hub.enrol(json.loads(self.read_body()))
