@@ -11,6 +11,7 @@ from site_agent import ARCHITECTURE, SCHEMA, delta
 
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.aggregate import close
 from apps.federation.pipeline.revoke import revoke
 from hospintel_core import architectures, weights
 
@@ -192,6 +193,7 @@ def test_an_update_that_arrived_before_the_deadline_is_inspected_before_the_roun
     hub.work()
     south.take_part()
     clock.shift(hub.federation.deadline + 1)
+    assert close(round_.pk) == []
     hub.tick()
     round_.refresh_from_db()
     assert round_.state == "PUBLISHED"

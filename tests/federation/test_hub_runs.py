@@ -10,6 +10,7 @@ from site_agent import SCHEMA, SLUG, delta, report
 from apps.federation.models import ModelVersion, Round, Run
 from apps.federation.pipeline import keys, runs, storage
 from apps.federation.pipeline.publish import publish
+from apps.federation.pipeline.step import Next
 from hospintel_core import weights
 
 RUNS = f"/api/v1/federations/{SLUG}/runs"
@@ -63,6 +64,7 @@ def test_a_paused_run_finishes_its_round_and_opens_no_other(hub, north, south, a
     hub.finish_honestly(north, south)
     north.poll()
     hub.tick()
+    hub.run([Next("open", round_.run_id)])
     assert Round.objects.count() == 1
     assert steer(admin, round_.run, "resume").json()["state"] == "RUNNING"
     hub.work()
@@ -97,6 +99,16 @@ def test_an_update_that_waits_for_inspection_when_the_run_is_aborted_is_refused(
     assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "round_closed")
     hub.do(inspection)
     assert hub.event(code="round_closed")["action"] == "update.refused"
+    assert hub.files() == set()
+
+
+def test_an_update_that_is_inspected_between_the_end_of_its_round_and_the_cleaning_is_refused(hub, north, south):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    runs.abort(round_.run, actor="user:1")
+    assert keys.has_round_key(round_.pk)
+    hub.work()
+    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "round_closed")
     assert hub.files() == set()
 
 
