@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -65,14 +66,42 @@ def _root(*, version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+def _code(given: str) -> str:
+    """The code itself; "-" reads it from stdin, and asks for it on a terminal without showing it."""
+    if given == "-":
+        given = getpass("one-time code: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not given.strip():
+        message = "the code is empty"
+        raise typer.BadParameter(message)
+    return given.strip()
+
+
+def _fingerprint(given: str) -> str:
+    try:
+        return enrol.plain_fingerprint(given) if given else ""
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @app.command("enrol")
 def enrol_command(
     *,
     hub: Annotated[str, typer.Option(help="The hub's address, https://...", show_default=False)],
     code: Annotated[
         str,
-        typer.Option(envvar="HOSPINTEL_AGENT_CODE", help="The one-time code from the hub's admin.", show_default=False),
+        typer.Option(
+            envvar="HOSPINTEL_AGENT_CODE",
+            help="The one-time code from the hub's admin; - reads it from stdin, out of sight of `ps`.",
+            callback=_code,
+            show_default=False,
+        ),
     ],
+    hub_fingerprint: Annotated[
+        str,
+        typer.Option(
+            help="Enrol only with the hub that has this fingerprint.", callback=_fingerprint, show_default=False
+        ),
+    ] = "",
     data: DataOption = None,
     home: HomeOption = None,
     ca: Annotated[
@@ -84,7 +113,15 @@ def enrol_command(
     """Enrol this machine with a one-time code: makes the key here, pins the hub's identity."""
     set_up(log_level)
     with _reporting():
-        done = enrol.enrol(_home(home), hub=hub, code=code, data=data, ca=ca, federation=federation)
+        done = enrol.enrol(
+            _home(home),
+            hub=hub,
+            code=code,
+            data=data,
+            ca=ca,
+            federation=federation,
+            hub_fingerprint=hub_fingerprint,
+        )
         show.enrolment(done)
 
 

@@ -197,7 +197,7 @@ def load_config(home: Home) -> Config:
         raise SetupError(
             "not_enrolled",
             f"no agent is enrolled in {home.folder}",
-            "run: hospintel-agent enrol --hub URL --code CODE (and the same --home, if you use one)",
+            "run: hospintel-agent enrol --hub URL --code - (and the same --home, if you use one)",
         ) from error
     except (OSError, ValueError) as error:
         raise _broken(f"it cannot be read: {error}") from error

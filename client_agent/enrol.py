@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Exists on every hub from its first start.
 DEFAULT_FEDERATION: Final = "brain-mri"
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,29 @@ class Enrolment:
     hub_fingerprint: str
 
 
+def plain_fingerprint(text: str) -> str:
+    """A fingerprint that a person typed or pasted, as 64 small hex digits; ValueError for anything else."""
+    plain = re.sub(r"[\s:]", "", text).lower()
+    if not _FINGERPRINT.fullmatch(plain):
+        message = "a fingerprint has 64 hex digits"
+        raise ValueError(message)
+    return plain
+
+
 def enrol(
-    home: Home, *, hub: str, code: str, data: Path | None = None, ca: Path | None = None, federation: str = ""
+    home: Home,
+    *,
+    hub: str,
+    code: str,
+    data: Path | None = None,
+    ca: Path | None = None,
+    federation: str = "",
+    hub_fingerprint: str = "",
 ) -> Enrolment:
     """Enrol this machine as a hospital's agent. Only the public key leaves it.
+
+    With `hub_fingerprint` (as of `plain_fingerprint`) only with the hub that has this identity: asked before the code
+    is sent, and again of the answer.
 
     Raises:
         SetupError: already_enrolled, bad_hub_url, home_busy.
@@ -50,10 +71,12 @@ def enrol(
         key = _own_key(home)
         http = Http(url, ca=ca)
         try:
+            if hub_fingerprint:
+                _require_hub(Hub(http), hub_fingerprint)
             found = Hub(http).enrol(code, key)
         finally:
             http.close()
-        identity = _checked_identity(found)
+        identity = _checked_identity(found, hub_fingerprint)
         config = Config(
             hub=url,
             agent_id=found.agent_id,
@@ -75,10 +98,28 @@ def _own_key(home: Home) -> Ed25519PrivateKey:
     return signing.read_private_key(home.key, Ed25519PrivateKey)
 
 
-def _checked_identity(found: Enrolled) -> str:
+def _require_hub(hub: Hub, wanted: str) -> None:
+    """Keep the code from a hub that says itself that it is another one, as in a mistyped address."""
+    chain = hub.identities()
+    if chain:
+        _require_fingerprint(signing.fingerprint(chain[0].public_key), wanted)
+
+
+def _require_fingerprint(fingerprint: str, wanted: str) -> None:
+    if fingerprint.replace(" ", "") != wanted:
+        raise UntrustedError(
+            "hub_fingerprint",
+            f"the hub that answers has the fingerprint {fingerprint}, not the expected one",
+            "ask the hub's administrator for the address and the fingerprint, by telephone or in person",
+        )
+
+
+def _checked_identity(found: Enrolled, wanted: str) -> str:
     fingerprint = signing.fingerprint(signing.ed25519_from_raw(found.hub_identity))
     if fingerprint.replace(" ", "") != found.hub_fingerprint.replace(" ", ""):
         raise UntrustedError("hub_fingerprint", "the hub's identity key does not have the fingerprint that it claims")
+    if wanted:
+        _require_fingerprint(fingerprint, wanted)
     return fingerprint
 
 

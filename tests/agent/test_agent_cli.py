@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -104,6 +105,40 @@ def test_the_command_line_behaves_as_its_transcript(
         assert done.returncode == entry.code, shown
         assert _matches(entry.out, done.stdout.rstrip("\n").split("\n") if done.stdout else []), shown
         assert _matches(entry.err, done.stderr.rstrip("\n").split("\n") if done.stderr else []), shown
+
+
+def test_the_code_can_be_read_from_stdin(command: Command, hub: HubDouble, tmp_path: Path) -> None:
+    arguments = ["enrol", "--hub", hub.url, "--code", "-", "--home", str(tmp_path / "home")]
+    process = command.start(*arguments, stdin=subprocess.PIPE)
+    out, err = process.communicate("one-time-code\n", timeout=30)
+    assert process.returncode == 0, err
+    assert "Enrolled North Clinic" in out
+    again = command.start(*arguments, stdin=subprocess.DEVNULL)
+    assert "the code is empty" in again.communicate(timeout=30)[1]
+    assert again.returncode == 2
+
+
+def test_a_terminal_is_asked_for_the_code_and_does_not_show_it(
+    command: Command, hub: HubDouble, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    process = command.start(
+        *["enrol", "--hub", hub.url, "--code", "-", "--home", str(tmp_path / "home")],
+        stdin=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = bytearray()
+    with suppress(OSError):  # Linux answers EIO when the other end is closed.
+        while piece := os.read(ours, 65536):
+            if b"one-time code: " in piece:
+                os.write(ours, b"one-time-code\n")
+            shown += piece
+    os.close(ours)
+    assert process.wait(timeout=20) == 0
+    assert b"one-time-code" not in shown
+    assert hub.codes == set()
 
 
 def test_a_terminal_gets_progress_bars(command: Command, hub: HubDouble, home: Home) -> None:

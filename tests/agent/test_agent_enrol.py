@@ -13,7 +13,7 @@ from hub_double import HubDouble
 from hub_http import answer
 
 from client_agent.config import Config, Home, load_config
-from client_agent.enrol import enrol
+from client_agent.enrol import enrol, plain_fingerprint
 from client_agent.errors import DataError, HubRefusedError, HubUnreachableError, SetupError, UntrustedError
 from hospintel_core import signing
 from hospintel_core.errors import KeyFileError, SignatureError
@@ -132,6 +132,47 @@ def test_a_hub_whose_fingerprint_is_not_its_key_s_is_refused(tmp_path: Path, hub
         enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code")
     assert caught.value.code == "hub_fingerprint"
     assert not (tmp_path / "home" / "config.json").exists()
+
+
+def _typed(fingerprint: str) -> str:
+    return plain_fingerprint(fingerprint.upper().replace(" ", ":"))
+
+
+def test_a_hub_with_the_expected_fingerprint_is_enrolled_with(tmp_path: Path, hub: HubDouble) -> None:
+    hub.rotate_identity()
+    expected = signing.fingerprint(hub.identity.public_key())
+    done = enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code", hub_fingerprint=_typed(expected))
+    assert done.hub_fingerprint == expected
+    assert [seen.path for seen in hub.seen] == ["/api/v1/identity", "/api/v1/agents/enrol"]
+
+
+def test_a_hub_with_another_fingerprint_does_not_get_the_code(tmp_path: Path, hub: HubDouble) -> None:
+    other = signing.fingerprint(Ed25519PrivateKey.generate().public_key())
+    with pytest.raises(UntrustedError) as caught:
+        enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code", hub_fingerprint=_typed(other))
+    assert caught.value.code == "hub_fingerprint"
+    assert hub.codes == {"one-time-code"}
+    assert hub.count("POST", "/enrol") == 0
+
+
+@pytest.mark.parametrize("says", [200, 404], ids=["says the expected one first", "is too old to say"])
+def test_a_hub_that_enrols_with_another_identity_than_expected_is_not_pinned(
+    tmp_path: Path, hub: HubDouble, says: int
+) -> None:
+    expected = HubDouble()
+    body = {"chain": [link.to_wire() for link in expected.chain], "code": "not_found", "detail": "Nothing."}
+    hub.inject("GET", "/identity", answer(says, body))
+    fingerprint = signing.fingerprint(expected.identity.public_key())
+    with pytest.raises(UntrustedError) as caught:
+        enrol(Home(tmp_path / "home"), hub=hub.url, code="one-time-code", hub_fingerprint=_typed(fingerprint))
+    assert caught.value.code == "hub_fingerprint"
+    assert not (tmp_path / "home" / "config.json").exists()
+
+
+@pytest.mark.parametrize("text", ["12 34", "g" * 64, "a" * 65, " : "])
+def test_what_is_no_fingerprint_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="64 hex digits"):
+        plain_fingerprint(text)
 
 
 def _enrolment_of(key: Ed25519PrivateKey) -> dict[str, str]:
