@@ -7,7 +7,7 @@ from typing import Final
 from client_agent.agent import Agent
 from client_agent.config import write_private
 from client_agent.errors import FINAL_REFUSALS, HubRefusedError, HubUnreachableError, storing
-from client_agent.hub import ENDED, LIVE, TAKEN, UpdateStatus
+from client_agent.hub import ENDED, LIVE, LONG_POLL, TAKEN, UpdateStatus
 from client_agent.journal import Row, State
 from client_agent.task import Task
 from client_agent.train import delta_path, load_delta
@@ -116,7 +116,7 @@ def learn(agent: Agent, task: Task, row: Row) -> Row:
     """
     pause = POLL_FIRST
     while True:
-        status = _status(agent, row)
+        status = _status(agent, row, wait=LONG_POLL)
         if status is None:
             return _expired(agent, row)
         if status.state in TAKEN:
@@ -137,10 +137,10 @@ def discard(agent: Agent, row: Row) -> None:
         path.unlink(missing_ok=True)
 
 
-def _status(agent: Agent, row: Row, digest: str = "") -> UpdateStatus | None:
+def _status(agent: Agent, row: Row, digest: str = "", wait: int = 0) -> UpdateStatus | None:
     """The hub's word on the newest update, or on the upload with `digest`; None where it does not know the round."""
     try:
-        return agent.hub.update(row.round_id, digest)
+        return agent.hub.update(row.round_id, digest, wait)
     except HubRefusedError as error:
         if error.code in ENDED:
             return None
