@@ -77,9 +77,11 @@ class Processes:
         Raises:
             DemoError: the agent's own words, where it could not.
         """
-        command = [sys.executable, *self._agent(name, "enrol", "--hub", self.address, "--code", code, *arguments)]
+        command = [sys.executable, *self._agent(name, "enrol", "--hub", self.address, *arguments)]
+        # Not on the command line: every user of the machine sees that.
+        environment = {**self._environment, "HOSPINTEL_AGENT_CODE": code}
         done = subprocess.run(  # noqa: S603 - our own program
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise DemoError(f"The agent of {name} could not enrol:\n{done.stdout}{done.stderr}")
