@@ -31,7 +31,7 @@ def clean_hub(settings: Any, tmp_path: Path) -> None:
     for folder in ("messages", "control"):
         for left in (settings.QUEUE_DIR / folder).glob("*"):
             left.unlink()
-    denials._counts.clear()
+    denials.forget_denials()
 
 
 if connection.vendor == "sqlite":
