@@ -55,6 +55,15 @@ def addresses() -> Iterator[CheckMessage]:
             hint="Let only the proxy reach this address (HOSPINTEL_BIND=127.0.0.1, or a firewall).",
             id="hospintel.W002",
         )
+    open_to_others = settings.BEHIND_PROXY or not _is_loopback(settings.BIND)
+    if open_to_others and all(_is_loopback(host.strip(".[]")) for host in settings.ALLOWED_HOSTS):
+        yield Warning(
+            "The hub is meant to be reached from outside, but answers to the names of this machine alone: everybody "
+            "else gets 400.",
+            hint="Set HOSPINTEL_ALLOWED_HOSTS to the names under which people and agents reach it, such as "
+            "hub.example.org.",
+            id="hospintel.W005",
+        )
 
 
 def secrets() -> Iterator[CheckMessage]:

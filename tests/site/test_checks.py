@@ -94,7 +94,20 @@ def test_middleware_that_holds_a_thread_is_refused(settings: Any):
     assert ids() == ["hospintel.E011"]
 
 
+def test_who_is_reached_from_outside_needs_a_name(settings: Any, certificate: tuple[Path, Path]):
+    settings.TLS_CERT, settings.TLS_KEY = certificate
+    settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+    assert ids() == []
+    settings.BIND = "0.0.0.0"
+    assert ids() == ["hospintel.W005"]
+    settings.ALLOWED_HOSTS = ["localhost", "hub.example.org"]
+    assert ids() == []
+    settings.BIND, settings.BEHIND_PROXY, settings.ALLOWED_HOSTS = "127.0.0.1", True, ["localhost"]
+    assert ids() == ["hospintel.W005"]
+
+
 def test_plain_http_beyond_this_machine_is_warned_about(settings: Any, certificate: tuple[Path, Path]):
+    settings.ALLOWED_HOSTS = ["hub.example.org"]
     settings.BIND = "192.0.2.1"
     assert ids() == ["hospintel.W001"]
     settings.TLS_CERT, settings.TLS_KEY = certificate
@@ -102,7 +115,7 @@ def test_plain_http_beyond_this_machine_is_warned_about(settings: Any, certifica
 
 
 def test_a_proxys_headers_should_come_from_the_proxy_alone(settings: Any):
-    settings.BEHIND_PROXY, settings.BIND = True, "192.0.2.1"
+    settings.BEHIND_PROXY, settings.BIND, settings.ALLOWED_HOSTS = True, "192.0.2.1", ["hub.example.org"]
     assert ids() == ["hospintel.W002"]
 
 
