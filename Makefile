@@ -19,6 +19,10 @@ PORT ?= 8000
 EXIT ?=
 SMOKE ?=
 
+# One word for the shell, whatever is in it. 0, no and false mean no.
+quoted = '$(subst ','\'',$(1))'
+yes = $(filter-out 0 no false,$(1))
+
 .PHONY: help demo run test lint wheel bench clean lock
 
 help: ## what there is
@@ -39,7 +43,8 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 
 demo: $(VENV)/.hub ## hospitals train one model together (HOSPITALS ROUNDS EPOCHS DATA TEST ALPHA SEED PORT EXIT=1 SMOKE=1)
 	@$(PY) -m hospintel_site.demo --hospitals $(HOSPITALS) --rounds $(ROUNDS) --epochs $(EPOCHS) --alpha $(ALPHA) --seed $(SEED) --port $(PORT) \
-		$(if $(DATA),--data $(DATA)) $(if $(TEST),--test $(TEST)) $(if $(EXIT),--exit) $(if $(SMOKE),--smoke)
+		$(if $(DATA),--data $(call quoted,$(DATA))) $(if $(TEST),--test $(call quoted,$(TEST))) \
+		$(if $(call yes,$(EXIT)),--exit) $(if $(call yes,$(SMOKE)),--smoke)
 
 run: $(VENV)/.hub ## the hub: web, workers, tick; Ctrl-C ends it
 	@$(PY) manage.py up --port $(PORT)
