@@ -9,8 +9,8 @@ from uuid import UUID
 from django.core.management import call_command
 from django.db import close_old_connections
 
-from apps.accounts.models import Role, User
-from apps.accounts.pipeline import add_member, create_hospital
+from apps.accounts.models import Role
+from apps.accounts.pipeline import add_member, create_hospital, create_person
 from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.pipeline import bootstrap, enrol, keys, runs, storage
 from apps.federation.queries import headline
@@ -38,8 +38,8 @@ def prepare(options: Options) -> None:
 
 def people_and_codes(options: Options, passwords: Mapping[str, str]) -> Iterator[str]:
     """Create the people and the hospitals, and give a one-time code for each hospital."""
-    User.objects.create_superuser("admin", password=passwords["admin"])
-    doctor = User.objects.create_user("doctor", password=passwords["doctor"], role=Role.DOCTOR)
+    create_person("admin", passwords["admin"], role=Role.ADMIN, actor=DEMO)
+    doctor = create_person("doctor", passwords["doctor"], role=Role.DOCTOR, actor=DEMO)
     federation = Federation.objects.get(pk=bootstrap.DEFAULT_SLUG)
     for name in options.names:
         hospital = create_hospital(name, actor=DEMO)

@@ -74,8 +74,13 @@ def _check(options: Options) -> None:
     scans.check(options)
     if architectures.get(options.architecture).base == "vgg16":
         # Where they must be downloaded, that happens here and once, not in every agent.
-        given = os.environ.get("HOSPINTEL_BASE_WEIGHTS")
-        _say(f"VGG16 base weights: {find_base_weights(Path(given) if given else None)[0]}")
+        _say(f"VGG16 base weights: {find_base_weights(_base_weights())[0]}")
+
+
+def _base_weights() -> Path | None:
+    """Return where the VGG16 weights are said to lie: the settings do not know it before django.setup()."""
+    given = os.environ.get("HOSPINTEL_BASE_WEIGHTS")
+    return Path(given) if given else None
 
 
 def _run(options: Options, processes: Processes) -> None:
@@ -120,5 +125,5 @@ def _test_accuracy(options: Options, prepared: Prepared) -> float | None:
     architecture = architectures.get(options.architecture)
     with open_dataset(prepared.test, architectures.CLASSES) as dataset:
         _say(f"testing the final version on {len(dataset.scans)} scans")
-        found = extract(dataset, architecture, lambda: load_backbone(architecture))
+        found = extract(dataset, architecture, lambda: load_backbone(architecture, _base_weights()))
     return evaluate_head(architecture, hub.final_head(architecture), found.features, found.labels).accuracy
