@@ -9,6 +9,7 @@ from django.db import connection
 from apps.accounts.models import Hospital, Role, User
 from apps.accounts.pipeline import add_member, create_hospital
 from apps.audit import guards
+from apps.audit.denials import forget_denials
 
 SYSTEM = "system:test"
 
@@ -44,6 +45,13 @@ def cast(db: None) -> Cast:
     add_member(people["north_doctor"], north, actor=SYSTEM)
     add_member(people["south_doctor"], south, actor=SYSTEM)
     return Cast(north=north, south=south, **people)
+
+
+@pytest.fixture(autouse=True)
+def _no_refusals_counted() -> Iterator[None]:
+    """What one test's callers were refused is not counted in the next one's audit."""
+    yield
+    forget_denials()
 
 
 @pytest.fixture(autouse=True)

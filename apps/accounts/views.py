@@ -1,6 +1,7 @@
 """Signing in and out, and the first administrator's page."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth import login
 from django.contrib.auth import views as auth_views
@@ -14,11 +15,7 @@ from apps.accounts import pipeline
 from apps.accounts.forms import FirstAdminForm
 from apps.accounts.models import User
 from apps.audit.api import deny, record, transaction
-
-
-def client_address(request: HttpRequest) -> str:
-    """Return the caller's address as the web server saw it."""
-    return str(request.META.get("REMOTE_ADDR") or "")
+from hospintel_site.callers import client_address
 
 
 class LoginView(auth_views.LoginView):
@@ -26,6 +23,11 @@ class LoginView(auth_views.LoginView):
 
     template_name = "accounts/login.html"
     redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:
+        """Return where to go next; nowhere if that is here, which would never end."""
+        target = super().get_redirect_url()
+        return "" if urlsplit(target).path == self.request.path else target
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Sign in, and record it."""

@@ -13,7 +13,7 @@ from django.db import transaction as database
 from django.db.models import Model
 
 from apps.audit.chain import Draft, append, check_facts
-from apps.audit.denials import count_unknown, flush_denials
+from apps.audit.denials import count_known, count_unknown, flush_denials
 from apps.audit.feed import events_after
 from apps.audit.verify import VerifyResult, verify
 
@@ -193,13 +193,16 @@ def deny(
     """Record that something was refused, in a transaction of its own that no rollback undoes.
 
     Inside a transaction() the entry waits until that has ended. Callers that nobody knows (actor "unknown") are only
-    counted, by action, code and address, and written once a minute: strangers cannot fill the audit.
+    counted, by action, code and address; of a known one the first refusal of a kind is written at once and those that
+    repeat it are counted. What is counted is written once a minute: nobody can fill the audit by being refused.
     """
     if actor == "unknown":
         count_unknown(action, code, address)
         return
     known = {"code": code, **({"address": address} if address else {}), **facts}
     draft = _draft(action, actor, obj, (), "denied", visibility, known)
+    if not count_known(draft):
+        return
     if _thread.open is not None:
         _thread.open.denials.append(draft)
     else:

@@ -8,17 +8,11 @@ from django.urls import reverse
 
 from apps.accounts import pipeline
 from apps.accounts.models import Hospital, Membership, Role, User
-from apps.audit import denials
 from apps.audit.api import events_after, flush_denials
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 LOGIN = "/accounts/login/"
-
-
-@pytest.fixture(autouse=True)
-def _no_counts_left() -> None:
-    denials._counts.clear()
 
 
 def last() -> dict[str, Any]:
@@ -44,6 +38,30 @@ def test_a_refused_sign_in_is_counted_without_what_was_typed(cast: Any, client: 
     assert (last()["action"], last()["outcome"]) == ("login.refused", "denied")
     assert last()["facts"]["calls"] == 3
     assert "secret" not in str(last())
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("fe80::7%" + "x" * 300, "fe80::7"),
+        ("x" * 300, ""),
+        ("<script>", ""),
+    ],
+)
+def test_an_address_in_the_audit_is_an_address(client: Client, told: str, kept: str):
+    client.post(LOGIN, {"username": "nobody", "password": "wrong"}, REMOTE_ADDR=told)
+    flush_denials()
+    assert last()["facts"]["address"] == kept
+
+
+@pytest.mark.parametrize("following", [LOGIN, f"{LOGIN}?next={LOGIN}", "/%61ccounts/login/", "/elsewhere/"])
+def test_who_is_signed_in_is_not_sent_from_the_login_page_to_itself(cast: Any, client: Client, following: str):
+    client.force_login(cast.reader)
+    answer = client.get(LOGIN, {"next": following})
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == ("/" if following.startswith(LOGIN) else following)
 
 
 def test_somebody_deactivated_is_out_on_the_next_request(cast: Any, client: Client):

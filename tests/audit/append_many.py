@@ -20,4 +20,4 @@ for number in range(count):
         group = Group.objects.create(name=f"{name}-{number}")
         record("group.create", actor=f"system:{name}", obj=group)
     if number % 10 == 0:
-        deny("group.refused", code="test", actor=f"system:{name}")
+        deny("group.refused", code=f"test-{number}", actor=f"system:{name}")
