@@ -1,27 +1,21 @@
-"""Who may call what, for signed-in people; `apps/accounts/roles.py` is the table."""
+"""Who may call what, for signed-in people: `apps/accounts/roles.py` is the table."""
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from apps.accounts.models import Role, User
+from apps.accounts.roles import MAY, may
 
 
-class IsAdmin(BasePermission):
-    """Open to signed-in admins."""
+def allowed(what: str) -> type[BasePermission]:
+    """Return the permission that is open to people whose role allows `what`, a line of the table (else KeyError)."""
+    if what not in MAY:
+        raise KeyError(what)
 
-    message = "Only an admin may do this."
+    class Allowed(BasePermission):
+        message = "Your role does not allow this."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
-        """Return whether an admin calls."""
-        return isinstance(request.user, User) and request.user.is_active and request.user.role == Role.ADMIN
+        def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
+            return may(request.user, what)
 
-
-class IsSignedIn(BasePermission):
-    """Open to everyone who is signed in."""
-
-    message = "Sign in first."
-
-    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
-        """Return whether a person is signed in."""
-        return isinstance(request.user, User) and request.user.is_active
+    return Allowed

@@ -1,11 +1,21 @@
 """Which events a person may see: everyone's, their hospitals', and for admins all."""
 
-from apps.accounts.models import Role, User
+from uuid import UUID
+
+from apps.accounts.models import User
+from apps.accounts.roles import may
+
+
+def own_hospitals(user: User) -> set[UUID] | None:
+    """Return the hospitals whose own figures and refusals a person may see; None means all."""
+    if may(user, "see_every_hospital"):
+        return None
+    return set(user.memberships.values_list("hospital", flat=True))
 
 
 def visibilities(user: User) -> list[str] | None:
     """Return the visibilities of the audit that a person may see; None means all."""
-    if user.role == Role.ADMIN:
+    hospitals = own_hospitals(user)
+    if hospitals is None:
         return None
-    hospitals = user.memberships.values_list("hospital", flat=True)
-    return ["everyone", *(f"hospital:{pk}" for pk in hospitals)]
+    return ["everyone", *(f"hospital:{pk}" for pk in sorted(hospitals))]

@@ -1,5 +1,7 @@
 """The one table of who may do what."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,21 @@ def test_what_is_not_in_the_table_is_a_mistake_in_the_code(cast: Any):
         may(cast.admin, "fly")
     with pytest.raises(KeyError):
         require("fly")
+
+
+def test_every_line_of_the_table_is_asked_about_somewhere():
+    root = Path(__file__).resolve().parents[2]
+    sources = [path for folder in ("apps", "hospintel_site") for path in (root / folder).rglob("*.py")]
+    asking = re.compile(r"(?:may\([\w.]+, |require\(|allowed\()\"(\w+)\"")
+    asked = {what for path in sources for what in asking.findall(path.read_text())}
+    assert asked == set(MAY)
+
+
+def test_no_code_but_the_table_and_the_accounts_compares_roles():
+    root = Path(__file__).resolve().parents[2]
+    sources = [path for folder in ("apps", "hospintel_site") for path in (root / folder).rglob("*.py")]
+    apart = root / "apps" / "accounts"
+    assert [path for path in sources if apart not in path.parents and ".role ==" in path.read_text()] == []
 
 
 def test_a_guarded_page_sends_strangers_to_the_login_and_refuses_the_others(cast: Any, rf: RequestFactory):

@@ -134,7 +134,7 @@ def test_the_last_version_of_a_run_is_evaluated_and_its_accuracy_is_the_reports(
     evaluate(hub, (south, report(6)))
     ended.run.refresh_from_db()
     assert ended.run.state == "DONE"
-    newest, first = queries.version_rows(hub.federation)
+    newest, first = queries.version_rows(hub.federation, None)
     assert (newest.version.number, newest.updates, newest.measured.accuracy, newest.measured.n) == (2, 2, 0.75, 20)
     assert (first.version.number, first.updates, first.measured.accuracy) == (1, 0, 0.8)
 

@@ -7,10 +7,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hub_client import HubClient
 from hub_driver import assert_refused
+from site_agent import report
 
 from apps.federation import queries
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys
+from apps.federation.visibility import own_hospitals
 from hospintel_core import identity, signing
 
 BOTH = pytest.mark.parametrize("prefix", ["/", "/api/v1/"])
@@ -194,3 +196,67 @@ def test_the_dashboard_shows_its_reader_what_is_going_on_and_no_other_hospitals_
         assert "The agents are evaluating the run&#x27;s last version." in page
         assert "North Clinic" in page
         assert ("update.refused" in page) == (who in {"admin", "north_doctor"})
+
+
+def people(cast):
+    """Who may see what is North Clinic's own, and who may not."""
+    return (cast.admin, True), (cast.north_doctor, True), (cast.south_doctor, False), (cast.reader, False)
+
+
+def seen_of_north(person):
+    client = HubClient()
+    client.force_login(person)
+    page = client.get("/", headers={"Accept": "text/html"}).content.decode()
+    row = page[page.index('<th scope="row">North Clinic</th>') :]
+    return row[: row.index("</tr>")]
+
+
+def test_the_state_of_a_refused_update_is_its_hospitals_own(hub, cast, north, south):
+    hub.open_round(north, south)
+    sealed = north.seal(north.task(), b"nothing")
+    north.put(hub.current_round().pk, sealed)
+    hub.work()
+    for person, knows in (
+        (cast.admin, True),
+        (cast.north_doctor, True),
+        (cast.south_doctor, False),
+        (cast.reader, False),
+    ):
+        assert ("Refused" in seen_of_north(person)) == knows
+        assert "Online" in seen_of_north(person)
+
+
+@pytest.fixture
+def judged_by_north(hub, north, south):
+    """North alone has measured version 2, and judged it."""
+    hub.configure(evaluate_quorum=1)
+    hub.open_round(north, south)
+    for agent in (north, south):
+        agent.take_part()
+    hub.work()
+    north.evaluate(report(9))
+    hub.work()
+    return hub
+
+
+def test_what_one_hospital_measured_is_its_own_until_another_has(judged_by_north, cast):
+    hub = judged_by_north
+    for person, knows in (
+        (cast.admin, True),
+        (cast.north_doctor, True),
+        (cast.south_doctor, False),
+        (cast.reader, False),
+    ):
+        newest, first = queries.version_rows(hub.federation, own_hospitals(person))
+        assert (newest.measured.agents, newest.measured.n) == (1, 10 if knows else 0)
+        assert (newest.measured.accuracy, newest.measured.loss) == ((0.9, 0.5) if knows else (None, None))
+        assert (first.measured.accuracy, first.measured.n) == (0.8, 20)
+        client = HubClient()
+        client.force_login(person)
+        assert ("0.9000" in client.get("/", headers={"Accept": "text/html"}).content.decode()) == knows
+
+
+def test_an_alarms_figures_are_for_admins(hub, cast):
+    hub.federation.versions.update(alarm="accuracy 0.1234, its parent had 0.8000 with the same 1 agents")
+    assert queries.version_rows(hub.federation, own_hospitals(cast.admin))[0].alarm.startswith("accuracy 0.1234")
+    assert queries.version_rows(hub.federation, own_hospitals(cast.reader))[0].alarm == "worse than its parent"

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import User
 from apps.audit.api import events_after
-from apps.federation.permissions import IsSignedIn
+from apps.federation.permissions import allowed
 from apps.federation.visibility import visibilities
 
 
@@ -19,7 +19,7 @@ class EventsView(APIView):
     """Audit and round events that this person may see, oldest first."""
 
     authentication_classes = [SessionAuthentication]
-    permission_classes = [IsSignedIn]
+    permission_classes = [allowed("see_events")]
 
     @extend_schema(parameters=[OpenApiParameter("after", int)], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:

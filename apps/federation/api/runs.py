@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
 from apps.federation.models import Federation, Run
-from apps.federation.permissions import IsAdmin
+from apps.federation.permissions import allowed
 from apps.federation.pipeline import runs
 from apps.federation.tasks import enqueue
 
@@ -36,7 +36,7 @@ class RunsView(HubView):
     """The runs of a federation."""
 
     authentication_classes = [SessionAuthentication]
-    permission_classes = [IsAdmin]
+    permission_classes = [allowed("steer_runs")]
 
     @extend_schema(request=RunRequest, responses={201: OpenApiTypes.OBJECT})
     def post(self, request: Request, slug: str) -> Response:
@@ -60,7 +60,7 @@ class SteerView(HubView):
     """Pause, resume or abort a run."""
 
     authentication_classes = [SessionAuthentication]
-    permission_classes = [IsAdmin]
+    permission_classes = [allowed("steer_runs")]
 
     @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:
