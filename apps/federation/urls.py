@@ -4,7 +4,7 @@ from django.urls import path
 from rest_framework.views import APIView
 
 from apps.federation import views
-from apps.federation.api import agents, events, models, reports, runs, status, task, updates
+from apps.federation.api import agents, events, models, reports, runs, status, task, updates, versions
 
 V1 = "api/v1/"
 
@@ -32,6 +32,7 @@ urlpatterns = [
     path(V1 + "federations/<slug:slug>/runs", runs.RunsView.as_view(), name="runs"),
     path(V1 + "federations/<slug:slug>/runs/<uuid:run_id>/<slug:verb>", runs.SteerView.as_view(), name="steer-run"),
     path(V1 + "models/<slug:digest>", models.head, name="head"),
+    path(V1 + "models/<uuid:version_id>/<slug:verb>", versions.DecideView.as_view(), name="decide-version"),
     path(V1 + "rounds/<uuid:round_id>/update", updates.UpdatePartView.as_view(), name="round-update"),
     path(V1 + "rounds/<uuid:round_id>/report", reports.ReportView.as_view(), name="round-report"),
     path(V1 + "events", events.EventsView.as_view(), name="events"),

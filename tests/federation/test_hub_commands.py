@@ -2,7 +2,6 @@
 
 import signal
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from hub_client import HubClient
+from typing_in import typed
 from world import database_file
 
 from apps.accounts.pipeline import create_hospital
@@ -18,13 +18,6 @@ from apps.federation.models import EnrolmentCode, Federation, Participation, Run
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.enrol import secret_hash
 from hospintel_core import signing
-
-
-def typed(*words):
-    """What a command writes to stdout and to stderr."""
-    out, err = StringIO(), StringIO()
-    call_command(*words, stdout=out, stderr=err)
-    return out.getvalue(), err.getvalue()
 
 
 def test_issue_code_prints_the_code_alone_and_lets_the_hospital_take_part(hub):
