@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.accounts.models import User
+from apps.accounts.roles import may
 from apps.audit.admin import LookOnlyAdmin
 from apps.federation import models
 from apps.federation.pipeline.revoke import revoke
@@ -33,7 +34,11 @@ class AgentAdmin(LookOnlyAdmin):
     readonly_fields = ("fingerprint",)
     actions = ("revoke",)
 
-    @admin.action(description="Revoke: refused from the next request on", permissions=["view"])
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Return whether the action is offered."""
+        return may(request.user, "revoke_agents")
+
+    @admin.action(description="Revoke: refused from the next request on", permissions=["revoke"])
     def revoke(self, request: HttpRequest, agents: QuerySet[models.Agent]) -> None:
         """Revoke the chosen agents through the pipeline."""
         actor = cast("User", request.user).actor
@@ -91,6 +96,7 @@ class HubKeyAdmin(LookOnlyAdmin):
     """Public halves of the hub's keys."""
 
     list_display = ("kid", "kind", "state", "created_at", "retired_at")
+    readonly_fields = ("fingerprint",)
 
 
 admin.site.register(models.Participation, LookOnlyAdmin)

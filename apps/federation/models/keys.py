@@ -1,11 +1,13 @@
 """The public half and the state of the hub's long-lived keys; the private half is a file under HOSPINTEL_KEYS."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from django.db import models
 from django.db.models.functions import Now
 
 from apps.federation.states import KEY_TRANSITIONS, KeyState, Transitions
+from hospintel_core import signing
 
 
 class HubKey(models.Model):
@@ -39,3 +41,9 @@ class HubKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.kid} ({self.state})"
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the key's fingerprint as both sides print it."""
+        # One of ours: Ed25519 or RSA.
+        return signing.fingerprint(cast("signing.PublicKey", load_pem_public_key(self.public_pem.encode())))

@@ -10,7 +10,9 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
+from apps.federation.pipeline import keys
 from apps.federation.pipeline.bootstrap import bootstrap
+from hospintel_core import signing
 from hospintel_core.errors import CoreError
 from hospintel_site import ports
 from hospintel_site.lock import FolderInUse, hold
@@ -70,6 +72,7 @@ class Command(BaseCommand):
             bootstrap()
         except CoreError as error:
             raise Stop(error.detail, error.hint) from error
+        fingerprint = signing.fingerprint(keys.identity_public())
         token = issue_first_admin_link()
         connections.close_all()
         scheme = "https" if settings.TLS_CERT else "http"
@@ -77,6 +80,7 @@ class Command(BaseCommand):
 
         def ready() -> None:
             say(f"ready {address}/")
+            say(f"The hub's fingerprint: {fingerprint}")
             if token is not None:
                 say(f"Nobody has an account yet. Make the first administrator within {FIRST_ADMIN_MINUTES} minutes:")
                 say(f"  {address}/first-admin/{token}")
