@@ -1,9 +1,16 @@
 """Django admin, with our own login page in front of it."""
 
+from functools import update_wrapper
+from typing import Any
+
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
+
+from apps.audit.api import record, transaction
 
 
 class HubAdminSite(AdminSite):
@@ -13,6 +20,35 @@ class HubAdminSite(AdminSite):
     site_title = "Hospintel"
     index_title = "Operations"
 
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        """Refuse people who are signed in and no administrators: the login page would send them back, without end."""
+        guarded = super().admin_view(view, cacheable)
+
+        def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if request.user.is_authenticated and not self.has_permission(request):
+                raise PermissionDenied
+            answer: HttpResponseBase = guarded(request, *args, **kwargs)
+            return answer
+
+        return update_wrapper(inner, guarded)
+
     def login(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:  # noqa: ARG002
         """Send people to the portal's login page: one door, one audit trail."""
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> Any:  # noqa: ARG002
+        """Sign out as the portal does, with its audit entry."""
+        from apps.accounts.views import LogoutView  # noqa: PLC0415 - its forms need the models, which load after us
+
+        return LogoutView.as_view()(request)
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> Any:
+        """Change one's own password and record it in one commit."""
+        if request.method != "POST":
+            return super().password_change(request, extra_context)
+        with transaction():
+            answer = super().password_change(request, extra_context)
+            if answer.status_code == 302:  # noqa: PLR2004 - a form with a mistake in it is shown again, with 200
+                actor = f"user:{request.user.pk}"
+                record("person.password", actor=actor, obj=actor, visibility="admin")
+            return answer

@@ -24,9 +24,9 @@ class LoginView(auth_views.LoginView):
     template_name = "accounts/login.html"
     redirect_authenticated_user = True
 
-    def get_redirect_url(self) -> str:
+    def get_redirect_url(self, *arguments: Any, **named: Any) -> str:
         """Return where to go next; nowhere if that is here, which would never end."""
-        target = super().get_redirect_url()
+        target = super().get_redirect_url(*arguments, **named)
         return "" if urlsplit(target).path == self.request.path else target
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:

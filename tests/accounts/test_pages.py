@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.test import Client
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 
 from apps.accounts import pipeline
 from apps.accounts.models import Hospital, Membership, Role, User
@@ -108,7 +109,8 @@ def test_admin_uses_our_login_and_is_for_administrators(cast: Any, client: Clien
     response = client.get(response.headers["Location"])
     assert response.headers["Location"] == f"{LOGIN}?next=/admin/accounts/user/"
     client.force_login(cast.north_doctor)
-    assert client.get("/admin/accounts/user/").status_code == 302
+    for page in ("/admin/", "/admin/accounts/user/"):
+        assert client.get(page, headers={"Accept": "text/html"}).status_code == 403
 
 
 def test_every_page_of_admin_opens_for_an_administrator(cast: Any, client: Client):
@@ -168,6 +170,42 @@ def test_admin_sets_passwords_and_says_so(cast: Any, client: Client):
     assert cast.reader.check_password(fresh)
     assert last()["action"] == "admin.user.change"
     assert fresh not in str(last())
+
+
+# Pages of admin itself that only show something, or only lead elsewhere.
+CHANGES_NOTHING = {
+    "index",
+    "login",
+    "password_change_done",
+    "autocomplete",
+    "jsi18n",
+    "view_on_site",
+    "app_list",
+    None,  # the page for what is not there
+}
+
+
+def test_every_page_of_admin_itself_that_changes_something_is_recorded(cast: Any, client: Client):
+    own = {pattern.name for pattern in admin.site.get_urls() if isinstance(pattern, URLPattern)}
+    assert own - CHANGES_NOTHING == {"password_change", "logout"}
+    client.force_login(cast.admin)
+    fresh = "staple battery horse"
+    change = {"old_password": PASSWORD, "new_password1": fresh, "new_password2": fresh}
+    page = reverse("admin:password_change")
+    before = last()["seq"]
+    assert client.get(page).status_code == 200
+    assert client.post(page, change | {"old_password": "wrong"}).status_code == 200
+    assert last()["seq"] == before
+    assert client.post(page, change).status_code == 302
+    cast.admin.refresh_from_db()
+    assert cast.admin.check_password(fresh)
+    assert (last()["action"], last()["actor"]) == ("person.password", cast.admin.actor)
+    assert last()["object"] == f"user:{cast.admin.pk}"
+    assert fresh not in str(last())
+    assert client.get(reverse("admin:logout")).status_code == 405
+    assert client.post(reverse("admin:logout")).status_code == 302
+    assert (last()["action"], last()["actor"]) == ("login.end", cast.admin.actor)
+    assert client.get("/admin/").status_code == 302
 
 
 def test_admin_cannot_touch_audit_entries(cast: Any, client: Client):
