@@ -264,6 +264,13 @@ def test_a_second_report_is_refused_and_the_first_one_counts(hub, north, south, 
     assert verdict_of(gated)[1].startswith("accuracy 0.9000")
 
 
+def test_what_a_report_counts_is_its_hospitals_own(hub, north, gated):
+    evaluate(hub, (north, report(9)))
+    told, counted = hub.event(action="evaluation.report"), hub.event(action="evaluation.counted")
+    assert (told["visibility"], told["facts"]) == ("everyone", {})
+    assert (counted["visibility"], counted["facts"]) == (north.row.hospital.visibility, {"scans": 10, "correct": 9})
+
+
 def test_a_report_after_the_evaluation_has_closed_is_refused(hub, north, south, enrolled, cast, gated):
     late = enrolled(cast.north)
     manifest = late.task()

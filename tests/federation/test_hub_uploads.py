@@ -129,7 +129,8 @@ def test_an_upload_larger_than_the_rounds_model_is_refused_before_a_byte_is_take
     for length in (limit + 1, 999_999_999_999, 0):
         assert_refused(put(0, 10, length=length, digest="b" * 64), 413, "body_too_large")
     assert len(hub.files()) == 1
-    assert len(hub.events(code="body_too_large")) == 3
+    # The first of them is an entry of its own, the repeats are counted.
+    assert sum(event["facts"].get("calls", 1) for event in hub.events(code="body_too_large")) == 3
     hub.finish_honestly(north, south)
 
 
