@@ -19,6 +19,7 @@ from hospintel_core.imaging import content_digest, read_scan, to_input
 Floats = npt.NDArray[np.float32]
 BATCH = 32
 _CHECKSUM_BYTES = 32
+RESIZE = "lanczos"  # features of other pixels are other features
 
 
 class FeatureCache:
@@ -28,7 +29,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, backbone_digest: str, architecture: str) -> None:
-        self.folder = folder / f"{architecture}-{backbone_digest[:16]}"
+        self.folder = folder / f"{architecture}-{RESIZE}-{backbone_digest[:16]}"
 
     def read(self, digest: str, out: Floats) -> bool:
         """Fill ``out`` (d,) with the scan's features; False, and ``out`` undefined, if they are missing or damaged."""

@@ -58,11 +58,12 @@ def read_scan(source: Path | bytes) -> Image.Image:
 def to_input(image: Image.Image, architecture: Architecture) -> npt.NDArray[np.uint8]:
     """Resize to the architecture's input: uint8 (size, size, channels).
 
-    Pillow's bilinear filter widens with the reduction, so that thin structures are averaged and not skipped.
+    Lanczos, three lobes, widened with the reduction: thin structures are averaged, not skipped, and edges stay sharp
+    (docs/decisions/0005-lanczos.md).
     """
     mode = "L" if architecture.channels == 1 else "RGB"
     size = architecture.input_size
-    resized = image.convert(mode).resize((size, size), Image.Resampling.BILINEAR)
+    resized = image.convert(mode).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(resized, dtype=np.uint8).reshape(size, size, architecture.channels)
 
 
