@@ -107,10 +107,10 @@ def set_active(user: User, *, active: bool, actor: str) -> None:
 
 
 def _keep_an_admin(user: User) -> None:
-    if (
-        user.role == Role.ADMIN
-        and not User.objects.filter(role=Role.ADMIN, is_active=True).exclude(pk=user.pk).exists()
-    ):
+    """Refuse to lose the last active administrator."""
+    admins = User.objects.filter(role=Role.ADMIN, is_active=True)
+    # Writing the rows as they are holds them until the commit: two might take each other's role.
+    if admins.update(role=Role.ADMIN) == 1 and admins.filter(pk=user.pk).exists():
         raise AccountError("last_admin", "This is the only active administrator.")
 
 

@@ -1,11 +1,13 @@
 """What can happen to people and hospitals."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from apps.accounts import pipeline
@@ -112,6 +114,37 @@ def test_the_last_administrator_stays(cast: Any):
     pipeline.change_role(cast.reader, Role.ADMIN, actor=ACTOR)
     pipeline.set_active(cast.admin, active=False, actor=ACTOR)
     assert refusal(pipeline.change_role, cast.reader, Role.USER, actor=ACTOR) == "last_admin"
+
+
+def test_what_is_known_of_a_person_from_before_does_not_count(cast: Any):
+    seen_before = User.objects.get(pk=cast.reader.pk)
+    pipeline.change_role(cast.reader, Role.ADMIN, actor=ACTOR)
+    pipeline.set_active(cast.admin, active=False, actor=ACTOR)
+    assert refusal(pipeline.set_active, seen_before, active=False, actor=ACTOR) == "last_admin"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_administrators_who_demote_each_other_at_once_leave_one(cast: Any):
+    pipeline.change_role(cast.reader, Role.ADMIN, actor=ACTOR)
+    pair = [cast.admin, cast.reader]
+    together = Barrier(2, timeout=20)
+
+    def demote(person: User) -> str:
+        try:
+            together.wait()
+            pipeline.change_role(person, Role.USER, actor=ACTOR)
+        except AccountError as error:
+            return error.code
+        finally:
+            connection.close()
+        return "demoted"
+
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(demote, pair)) == ["demoted", "last_admin"]
+        left = User.objects.get(role=Role.ADMIN)
+        pair = [left, User.objects.get(pk=next(person.pk for person in pair if person.pk != left.pk))]
+        pipeline.change_role(pair[1], Role.ADMIN, actor=ACTOR)
 
 
 def test_a_name_is_taken_once():
