@@ -20,6 +20,12 @@ class HubAdminSite(AdminSite):
     site_title = "Hospintel"
     index_title = "Operations"
 
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether this person may come in at all."""
+        from apps.accounts.roles import may  # noqa: PLC0415 - needs the models, which load after us
+
+        return may(request.user, "open_admin")
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         """Refuse people who are signed in and no administrators: the login page would send them back, without end."""
         guarded = super().admin_view(view, cacheable)

@@ -190,6 +190,12 @@ def test_reading_a_state_and_creating_a_row_with_its_first_one_is_fine(code: str
     assert written_states(ast.parse(code)) == []
 
 
+def test_no_row_is_locked_but_by_its_update():
+    """Steps claim a row by a conditional UPDATE: that works on SQLite too, and nobody waits for a lock."""
+    files = [*sources(*PRODUCT), ROOT / "manage.py"]
+    assert [module_of(path) for path in files if "select_for_update" in path.read_text()] == []
+
+
 def test_no_word_of_the_object_formats_occurs_in_the_product():
     files = [*sources(*PRODUCT), ROOT / "manage.py"]
     found = [f"{module_of(path)}: {word}" for path in files for word in FORBIDDEN if word in path.read_text()]

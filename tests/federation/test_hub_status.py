@@ -88,6 +88,14 @@ def test_anyone_can_follow_the_hubs_identity_from_the_first_to_the_newest(hub, o
     assert identity.follow(first, chain, signing.key_id(newest)) == newest
 
 
+def test_admins_find_the_hubs_fingerprint(hub, cast):
+    client = HubClient()
+    client.force_login(cast.admin)
+    key = HubKey.objects.get(kind=HubKey.Kind.IDENTITY)
+    page = client.get(f"/admin/federation/hubkey/{key.pk}/change/").content.decode()
+    assert signing.fingerprint(keys.identity_public()) in page
+
+
 def test_programs_get_a_sign_of_life_and_browsers_the_login(hub):
     alive = {"status": "active", "message": "Secure Federated Learning Server Online"}
     assert HubClient().get("/").json() == alive

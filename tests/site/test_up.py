@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from hospintel_core import signing
 from hospintel_site.ports import any_free
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +94,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, Path, in
 def test_it_says_ready_when_it_answers(hub: tuple[Up, Path, int]):
     up, var, port = hub
     assert up.wait_for("ready") == f"ready http://127.0.0.1:{port}/"
+    fingerprint = up.wait_for("The hub's fingerprint: ").partition(": ")[2]
+    chain = httpx.get(f"http://127.0.0.1:{port}/api/v1/identity").json()["chain"]
+    newest = Ed25519PublicKey.from_public_bytes(b64decode(chain[0]["public_key"]))
+    assert fingerprint == signing.fingerprint(newest)
     answer = httpx.get(f"http://127.0.0.1:{port}/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert (var / "keys").stat().st_mode & 0o777 == 0o700
