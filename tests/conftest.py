@@ -1,5 +1,6 @@
 """What every test may use: a permanent cast of people at two hospitals, and a database that real threads can share."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from apps.audit import guards
 from apps.audit.denials import forget_denials
 
 SYSTEM = "system:test"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
