@@ -1,4 +1,4 @@
-"""The hub's REST calls (docs/api.md), typed: what goes out is built here and what comes back is checked here."""
+"""The hub's REST calls, typed: what goes out is built here and what comes back is checked here."""
 
 import base64
 import binascii
