@@ -7,9 +7,14 @@ a context of its own: the context of a request ends with the request, and its th
 import asyncio
 import contextvars
 import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from django.db import close_old_connections
 
@@ -17,8 +22,12 @@ from apps.audit.api import events_after
 from apps.audit.models import AuditHead
 
 logger = logging.getLogger(__name__)
-INTERVAL = 0.1
+INTERVAL = 0.05
 BATCH = 200
+MAX_WAIT = 60.0
+NEW_TASK = "task"
+# What can give an agent something to do. Others wake no agent: each would look, in a federation of many all the time.
+TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
 
 
 def group_of(visibility: str) -> str:
@@ -27,57 +36,62 @@ def group_of(visibility: str) -> str:
 
 
 def _head() -> int:
-    try:
-        return AuditHead.objects.values_list("seq", flat=True).first() or 0
-    finally:
-        close_old_connections()
+    return AuditHead.objects.values_list("seq", flat=True).first() or 0
 
 
 def _read(after: int) -> list[dict[str, Any]]:
-    try:
-        return events_after(after, BATCH)
-    finally:
-        close_old_connections()
+    return events_after(after, BATCH)
 
 
 class Tailer:
-    """Reads the feed every 0.1 s, sends it to the sockets' groups, wakes the long polls."""
+    """Reads the feed every 0.05 s, sends it to the sockets' groups, wakes whoever waits for what has happened.
+
+    It keeps its database connection: opening one costs more than reading what is mostly nothing.
+    """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed: asyncio.Event | None = None
+        # By what they wait for; who has stopped waiting is forgotten.
+        self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
-    def start(self) -> asyncio.Event:
-        """Start in the running loop where it does not run yet. Returns the event of the next change."""
+    def start(self) -> None:
+        """Start in the running loop where it does not run yet."""
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._loop is not loop:
             self._loop = loop
-            self._changed = asyncio.Event()
+            self._waiting.clear()
             self._task = loop.create_task(self._run(), context=contextvars.Context())
-        if self._changed is None:
-            raise RuntimeError("The tailer has no event although it was started.")
-        return self._changed
+
+    def next_change(self, key: str) -> asyncio.Event:
+        """Return the event of the next change of `key`: NEW_TASK, or an object of the audit."""
+        self.start()
+        return self._waiting.setdefault(key, asyncio.Event())
 
     async def _run(self) -> None:
         last = await sync_to_async(_head)()
+        # Who looked before the head was read, and waits since, may have missed an event.
+        self._wake(set(self._waiting))
         while True:
             try:
                 events = await sync_to_async(_read)(last)
                 if events:
                     last = events[-1]["seq"]
-                    self._wake()
+                    self._wake({event["object"] for event in events})
+                    if any(event["action"] in TASK_ACTIONS for event in events):
+                        self._wake({NEW_TASK})
                     await self._send(events)
             except Exception:
                 # Whatever it was, whoever waits must be woken by the next event.
                 logger.exception("The event feed cannot be read or sent; trying again")
+                await sync_to_async(close_old_connections)()
                 await asyncio.sleep(1)
             await asyncio.sleep(INTERVAL)
 
-    def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        if changed is not None:
-            changed.set()
+    def _wake(self, keys: set[str]) -> None:
+        for key in keys:
+            if changed := self._waiting.pop(key, None):
+                changed.set()
 
     async def _send(self, events: list[dict[str, Any]]) -> None:
         layer = get_channel_layer()
@@ -92,3 +106,43 @@ class Tailer:
 
 
 tailer = Tailer()
+
+
+def wait_of(text: str | None) -> float:
+    """Return how many seconds a caller is willing to wait, from what it wrote."""
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    # A wait until "not a number" would never be over.
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_WAIT)
+
+
+async def next_change(key: str) -> asyncio.Event:
+    """Return the event of the next change. Take it before looking: then nothing between look and wait is missed."""
+    return tailer.next_change(key)
+
+
+async def pause(changed: asyncio.Event, seconds: float) -> None:
+    """Wait for the change, or until the time is over."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), seconds)
+
+
+def wait_in_thread(key: str, look: Callable[[], bool], seconds: float) -> None:
+    """Wait until a look finds what was waited for, or the time is over; from a request's own thread.
+
+    Args:
+        key: whose changes are worth another look.
+        look: tells whether the wait is over.
+        seconds: the longest wait.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        changed = async_to_sync(next_change)(key)
+        left = until - time.monotonic()
+        if look() or left <= 0:
+            return
+        # Nobody holds a database connection while waiting.
+        close_old_connections()
+        async_to_sync(pause)(changed, left)

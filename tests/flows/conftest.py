@@ -1,5 +1,6 @@
 """One hub for all flows of a test process, phantoms, and a federation of its own for each test."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def found(hub: Hub, scans: list[Path], request: pytest.FixtureRequest) -> Iterat
     usual = scans
 
     def make(hospitals: int, *, scans: list[Path] | None = None, **limits: object) -> Federation:
-        slug = request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-")
+        slug = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_"))[-40:].strip("-")
         made.append(Federation(hub, slug, scans or usual[:hospitals], **limits))
         return made[-1]
 

@@ -32,7 +32,7 @@ def test_a_candidate_is_published_after_the_quorum_of_agents_evaluated_it(found:
     assert [r["state"] for r in rounds] == ["PUBLISHED", "PUBLISHED"]
     for round_ in rounds:
         assert round_["reports"]["EVALUATE"] == federation.hospitals
-        assert "of 2 agents, base 0." in round_["verdict"]
+        assert "of 2 agents" in round_["verdict"]
 
 
 def test_a_candidate_that_the_agents_find_worse_is_held_and_the_run_pauses(found: Found, hub: Hub) -> None:

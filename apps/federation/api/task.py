@@ -1,8 +1,6 @@
 """`GET /api/v1/federations/<slug>/task?wait=25`: the long poll, and the heartbeat."""
 
-import asyncio
 import base64
-import math
 import re
 import time
 from datetime import timedelta
@@ -15,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
 from apps.federation.api.base import audit_refusal, federation_of, find_agent, refusal_json
-from apps.federation.live import tailer
+from apps.federation.live import NEW_TASK, next_change, pause, wait_of
 from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
@@ -23,7 +21,6 @@ from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
 from apps.federation.tasks import enqueue
 
-MAX_WAIT = 60.0
 HEARTBEAT_SECONDS = 5
 RETRY_AFTER = "1"
 Wire = dict[str, str]
@@ -83,15 +80,6 @@ def _look(agent: Agent, slug: str) -> Wire | None:
         close_old_connections()
 
 
-def _wait_of(request: HttpRequest) -> float:
-    try:
-        seconds = float(request.GET.get("wait", "0"))
-    except ValueError:
-        return 0.0
-    # A wait until "not a number" would never be over.
-    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_WAIT)
-
-
 @csrf_exempt
 @require_GET
 async def task(request: HttpRequest, slug: str) -> HttpResponse:
@@ -100,17 +88,13 @@ async def task(request: HttpRequest, slug: str) -> HttpResponse:
         agent = await sync_to_async(_begin)(request, slug)
     except Refusal as refusal:
         return refusal_json(refusal)
-    until = time.monotonic() + _wait_of(request)
+    until = time.monotonic() + wait_of(request.GET.get("wait"))
     while True:
-        # Taken before looking: what happens between the look and the wait is not missed.
-        changed = tailer.start()
+        changed = await next_change(NEW_TASK)
         found = await sync_to_async(_look)(agent, slug)
         if found is not None:
             return JsonResponse(found)
         left = until - time.monotonic()
         if left <= 0:
             return HttpResponse(status=204, headers={"Retry-After": RETRY_AFTER})
-        try:
-            await asyncio.wait_for(changed.wait(), left)
-        except TimeoutError:
-            continue
+        await pause(changed, left)

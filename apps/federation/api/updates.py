@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.federation.api.base import AgentView
+from apps.federation.live import wait_in_thread, wait_of
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import receive, storage
 from apps.federation.pipeline.open_round import max_body
@@ -93,19 +94,37 @@ class UpdatePartView(AgentView):
         update = _complete(self.agent, round_.pk, digest)
         return Response({**_state_of(update), "received": length}, status=202)
 
-    @extend_schema(parameters=[OpenApiParameter("digest", str)], responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        parameters=[OpenApiParameter("digest", str), OpenApiParameter("wait", float)], responses=OpenApiTypes.OBJECT
+    )
     def get(self, request: Request, round_id: UUID) -> Response:
-        """Tell what became of the agent's update, and how much of an unfinished upload is here."""
+        """Tell what became of the agent's update, and how much of an unfinished upload is here.
+
+        With `wait` (seconds), as soon as the update has been inspected.
+        """
         round_ = receive.round_for(self.agent, round_id)
         digest = request.query_params.get("digest")
-        own = Update.objects.filter(round=round_, agent=self.agent)
-        update = (own.filter(digest=digest) if digest else own).order_by("-received_at").first()
+        update = _newest(self.agent, round_, digest)
+        wait = wait_of(request.query_params.get("wait"))
+        if update is not None and update.state == UpdateState.RECEIVED and wait:
+            wait_in_thread(f"update:{update.pk}", lambda: _is_decided(update), wait)
+            round_.refresh_from_db(fields=["state"])
         received = update.size if update else 0
         if update is None and digest:
             received = storage.size_of(storage.part_path(round_.pk, self.agent.pk, _digest_of(digest)))
         state = _state_of(update) if update else {"state": None, "code": "", "detail": ""}
         left = receive.attempts_left(self.agent, round_)
         return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
+
+
+def _newest(agent: Agent, round_: Round, digest: str | None) -> Update | None:
+    own = Update.objects.filter(round=round_, agent=agent)
+    return (own.filter(digest=digest) if digest else own).order_by("-received_at").first()
+
+
+def _is_decided(update: Update) -> bool:
+    update.refresh_from_db(fields=["state", "code"])
+    return update.state != UpdateState.RECEIVED
 
 
 def _append(agent: Agent, round_: Round, digest: str, *, offset: int, length: int, request: Request) -> int:
