@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 import tarfile
@@ -47,7 +48,8 @@ def create_backup(target: Path) -> dict[str, Member]:
     if target.exists():
         raise BackupError(f"{target} exists already.")
     source = Path(connections["default"].settings_dict["NAME"])
-    partial = target.with_name(f".{target.name}.partial")
+    # Nobody who may write to the folder can have put something of this name there.
+    partial = target.with_name(f".{secrets.token_hex(16)}.partial")
     with tempfile.TemporaryDirectory(prefix="backup-", dir=settings.VAR) as scratch:
         snapshot = Path(scratch) / DATABASE
         _snapshot(source, snapshot)
@@ -132,7 +134,7 @@ def _member(path: Path) -> Member:
 
 @contextmanager
 def _private(path: Path) -> Iterator[IO[bytes]]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         yield file
         file.flush()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hospintel_site.backup import BackupError, _extract
+from hospintel_site.backup import BackupError, _extract, _private
 from hospintel_site.lock import hold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,7 @@ def test_the_same_hub_comes_back_on_an_empty_machine(hub: Path, saved: Path, tmp
     restored = manage(tmp_path, "restore", str(saved))
     assert restored.returncode == 0, restored.stderr
     assert "put your copy of them" in restored.stdout
+    assert "agents revoked since are active again" in restored.stdout
     before, after = ask(hub, FACTS), ask(tmp_path, FACTS)
     assert after["hospitals"] == before["hospitals"] == ["North Clinic", "South Clinic"]
     assert after["versions"] == before["versions"]
@@ -104,6 +105,33 @@ def test_a_backup_is_private_and_holds_no_key(hub: Path, saved: Path):
     for secret in (hub / "keys").rglob("*"):
         if secret.is_file():
             assert secret.read_bytes().strip() not in content
+
+
+def test_what_lies_in_the_way_of_a_backup_is_not_written_through(tmp_path: Path):
+    victim, link = tmp_path / "victim", tmp_path / "link"
+    victim.write_bytes(b"precious")
+    victim.chmod(0o644)
+    link.symlink_to(victim)
+    for place in (victim, link):
+        with pytest.raises(FileExistsError), _private(place):
+            pass
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError), _private(dangling):
+        pass
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_name_of_an_unfinished_backup_cannot_be_known_before(hub: Path, tmp_path: Path):
+    victim, guess = tmp_path / "victim", tmp_path / ".hub.tar.partial"
+    victim.write_bytes(b"precious")
+    guess.symlink_to(victim)
+    made = manage(hub, "backup", str(tmp_path / "hub.tar"))
+    assert made.returncode == 0, made.stderr
+    assert victim.read_bytes() == b"precious"
+    assert guess.is_symlink()
+    assert stat.S_IMODE((tmp_path / "hub.tar").stat().st_mode) == 0o600
 
 
 def test_no_file_is_replaced_by_a_backup(hub: Path, saved: Path):

@@ -53,5 +53,9 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Keys are not in a backup: put your copy of them into {settings.KEYS} before the hub starts."
         )
+        self.stdout.write(
+            "What happened after the backup is unmade: agents revoked since are active again, codes used since may be "
+            "used again, and updates received since are not known. Look at the agents now, and revoke them again."
+        )
         if not held.ok:
             raise CommandError(f"The restored audit does not hold at entry {held.bad_seq}: {held.reason}.")
