@@ -4,7 +4,6 @@ import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
@@ -13,10 +12,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
 http = get_asgi_application()
 
 from apps.federation.routing import websocket_urlpatterns  # noqa: E402 - see above
+from hospintel_site.origins import SameOriginOnly  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": SameOriginOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )
