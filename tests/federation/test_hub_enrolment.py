@@ -146,8 +146,8 @@ def test_a_malformed_request_is_refused_and_the_code_stays_good(hub, code, case)
 
 
 def test_what_is_not_json_is_refused(hub, code):
-    assert_refused(HubClient().post_json(ENROL, "{"), 400, "parse_error")
-    assert hub.event(code="parse_error")["action"] == "POST enrol"
+    assert_refused(HubClient().post_json(ENROL, "{"), 400, "bad_request")
+    assert hub.event(code="bad_request")["action"] == "POST enrol"
     assert_nothing_lost(code)
 
 

@@ -94,9 +94,18 @@ def test_every_error_has_a_code_and_a_detail(problem: Exception, status: int, co
     assert (response.status_code, response.data) == (status, {"code": code, "detail": detail})
 
 
-def test_a_body_that_is_no_json_is_a_bad_request():
-    response = Raises.as_view()(APIRequestFactory().post("/", b"{", content_type="application/json"))
-    assert (response.status_code, response.data["code"]) == (400, "parse_error")
+@pytest.mark.parametrize(
+    "body", [b"{", b"[" * 100_000, b'{"a": 1, "a": 2}', b"[NaN]", b"[1e999]", b'"\\ud800"', b"\xff", b"1" * 10_000]
+)
+def test_a_body_that_cannot_be_read_in_one_way_only_is_a_bad_request(body: bytes):
+    response = Raises.as_view()(APIRequestFactory().post("/", body, content_type="application/json"))
+    assert (response.status_code, response.data["code"]) == (400, "bad_request")
+
+
+def test_a_body_of_plain_json_is_read():
+    body = '{"a": [1, null, "ü"]}'.encode()
+    response = Raises.as_view()(APIRequestFactory().post("/", body, content_type="application/json"))
+    assert (response.status_code, response.data) == (200, {"a": [1, None, "ü"]})
 
 
 def test_a_view_that_names_no_permission_is_closed():
@@ -154,3 +163,14 @@ def test_static_files_are_read_in_pieces_in_async_mode(async_client: AsyncClient
         return b"".join([piece async for piece in answer.streaming_content])  # type: ignore[attr-defined]
 
     assert asyncio.run(fetch()) == (ROOT / STYLE.lstrip("/")).read_bytes()
+
+
+@pytest.mark.django_db
+def test_nobody_keeps_an_answer_that_does_not_say_for_how_long(client: Client, async_client: AsyncClient, cast: Any):
+    client.force_login(cast.admin)
+    for path in ("/", "/status", "/api/v1/events", "/healthz", "/nothing", "/admin/"):
+        assert "no-store" in client.get(path).headers["Cache-Control"], path
+    style = client.get(STYLE)
+    style.close()
+    assert style.headers["Cache-Control"].startswith("max-age=")
+    assert asyncio.run(async_client.get("/healthz")).headers["Cache-Control"] == "no-store"
