@@ -145,6 +145,7 @@ def folders() -> Iterator[CheckMessage]:
             hint="Give the VGG16 weights without top (Keras .h5 or safetensors), or unset it to have them found.",
             id="hospintel.E009",
         )
+    yield from _private_var(settings.VAR)
     for name, folder in (("HOSPINTEL_VAR", settings.VAR), ("HOSPINTEL_KEYS", settings.KEYS)):
         if not os.access(folder, os.W_OK | os.X_OK):
             yield Error(
@@ -152,6 +153,23 @@ def folders() -> Iterator[CheckMessage]:
                 hint=f"Change its owner, or set {name} to another folder.",
                 id="hospintel.E010",
             )
+
+
+def _private_var(folder: Path) -> Iterator[CheckMessage]:
+    mode = stat.S_IMODE(folder.stat().st_mode) if folder.exists() else 0
+    hint = f"chmod -R go= {folder}"
+    if mode & stat.S_IWOTH:
+        yield Error(
+            f"Every account of this machine can replace the files in HOSPINTEL_VAR, {folder}.",
+            hint=hint,
+            id="hospintel.E012",
+        )
+    elif mode & OTHERS:
+        yield Warning(
+            f"Other accounts of this machine can look into HOSPINTEL_VAR, {folder}.",
+            hint=hint,
+            id="hospintel.W006",
+        )
 
 
 def middleware() -> Iterator[CheckMessage]:

@@ -242,6 +242,7 @@ def tls_options(cert: Path, key: Path) -> CertificateOptions:
 
 def main() -> None:
     """Serve the hub until SIGINT or SIGTERM."""
+    os.umask(0o077)
     end_with_supervisor()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
     # Imported late: they load Django, which needs the settings named.

@@ -1,5 +1,6 @@
 """One Celery worker: `python -m hospintel_site.worker default|training`."""
 
+import os
 import sys
 import warnings
 
@@ -14,6 +15,7 @@ CONCURRENCY = {"default": 2, "training": 1}
 
 def main() -> None:
     """Work on one queue until SIGTERM, which lets the running task end."""
+    os.umask(0o077)
     end_with_supervisor()
     queue = sys.argv[1] if len(sys.argv) > 1 else ""
     if queue not in CONCURRENCY:

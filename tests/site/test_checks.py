@@ -89,6 +89,23 @@ def test_the_folders_must_be_writable(settings: Any, tmp_path: Path):
     assert ids() == ["hospintel.E010"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [
+        (0o700, []),
+        (0o711, ["hospintel.W006"]),
+        (0o755, ["hospintel.W006"]),
+        (0o770, ["hospintel.W006"]),
+        (0o777, ["hospintel.E012"]),
+    ],
+)
+def test_the_hubs_folder_is_for_this_account_alone(settings: Any, tmp_path: Path, mode: int, found: list[str]):
+    settings.VAR = tmp_path / "var"
+    settings.VAR.mkdir()
+    settings.VAR.chmod(mode)
+    assert ids() == found
+
+
 def test_middleware_that_holds_a_thread_is_refused(settings: Any):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "whitenoise.middleware.WhiteNoiseMiddleware"]
     assert ids() == ["hospintel.E011"]

@@ -82,6 +82,8 @@ def gone(supervisor: int, seconds: float) -> bool:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, Path, int]]:
     var, port = tmp_path_factory.mktemp("hub"), any_free("127.0.0.1")
+    # As somebody may have made it before the first start.
+    var.chmod(0o755)
     up = Up(var, "--port", str(port))
     try:
         up.wait_for("ready http")
@@ -103,6 +105,7 @@ def test_it_says_ready_when_it_answers(hub: tuple[Up, Path, int]):
     assert (var / "keys").stat().st_mode & 0o777 == 0o700
     for secret in (var / "keys").iterdir():
         assert secret.is_dir() or secret.stat().st_mode & 0o777 == 0o600
+    assert (var / "hospintel.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
 def test_it_runs_four_processes_without_tensorflow_in_web_and_default(hub: tuple[Up, Path, int]):
@@ -110,6 +113,7 @@ def test_it_runs_four_processes_without_tensorflow_in_web_and_default(hub: tuple
     for name in NAMES:
         assert any(name in command for command in running.values()), name
     for pid, command in running.items():
+        assert "Umask:\t0077" in Path(f"/proc/{pid}/status").read_text(), command
         if "training" not in command:
             assert "tensorflow" not in Path(f"/proc/{pid}/maps").read_text()
 
