@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those that are named."""
+"""Run all benchmarks, or the one that is named."""
 
 import argparse
 import os
@@ -9,13 +9,15 @@ from pathlib import Path
 import django
 from django.core.management import call_command
 
+ALL = "all"
 NAMES = ("sealing", "aggregation", "audit", "live")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Medians of interleaved runs.")
-    parser.add_argument("names", nargs="*", default=NAMES, choices=NAMES)
-    wanted = parser.parse_args().names
+    parser.add_argument("name", nargs="?", default=ALL, choices=(ALL, *NAMES))
+    name = parser.parse_args().name
+    wanted = list(NAMES) if name == ALL else [name]
     with tempfile.TemporaryDirectory(prefix="hospintel-bench-") as folder:
         _point_settings(Path(folder))
         _run(wanted, Path(folder))
