@@ -25,8 +25,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.05
 BATCH = 200
 MAX_WAIT = 60.0
-NEW_TASK = "task"
-# What can give an agent something to do. Others wake no agent: each would look, in a federation of many all the time.
+# What can give the agents of a federation something to do, and names it. Other events wake no agent: each would look.
 TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
 
 
@@ -41,6 +40,11 @@ def _head() -> int:
 
 def _read(after: int) -> list[dict[str, Any]]:
     return events_after(after, BATCH)
+
+
+def tasks_of(federation_slug: str) -> str:
+    """Return the key under which the agents of a federation wait for something to do."""
+    return f"tasks:{federation_slug}"
 
 
 class Tailer:
@@ -64,7 +68,7 @@ class Tailer:
             self._task = loop.create_task(self._run(), context=contextvars.Context())
 
     def next_change(self, key: str) -> asyncio.Event:
-        """Return the event of the next change of `key`: NEW_TASK, or an object of the audit."""
+        """Return the event of the next change of `key`: `tasks_of` a federation, or an object of the audit."""
         self.start()
         return self._waiting.setdefault(key, asyncio.Event())
 
@@ -77,9 +81,8 @@ class Tailer:
                 events = await sync_to_async(_read)(last)
                 if events:
                     last = events[-1]["seq"]
-                    self._wake({event["object"] for event in events})
-                    if any(event["action"] in TASK_ACTIONS for event in events):
-                        self._wake({NEW_TASK})
+                    tasks = {tasks_of(e["facts"]["federation"]) for e in events if e["action"] in TASK_ACTIONS}
+                    self._wake(tasks | {event["object"] for event in events})
                     await self._send(events)
             except Exception:
                 # Whatever it was, whoever waits must be woken by the next event.

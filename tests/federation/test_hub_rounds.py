@@ -38,6 +38,7 @@ def test_a_round_opens_when_as_many_agents_are_online_as_it_needs(hub, north, so
     assert (round_.number, round_.attempt, round_.state) == (1, 1, "COLLECTING")
     assert sorted(round_.expected) == ids(north, south)
     assert hub.event(action="round.open")["facts"] == {
+        "federation": hub.federation.slug,
         "number": 1,
         "attempt": 1,
         "version": 1,

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
 from apps.federation.api.base import audit_refusal, federation_of, find_agent, refusal_json
-from apps.federation.live import NEW_TASK, next_change, pause, wait_of
+from apps.federation.live import next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
@@ -90,7 +90,7 @@ async def task(request: HttpRequest, slug: str) -> HttpResponse:
         return refusal_json(refusal)
     until = time.monotonic() + wait_of(request.GET.get("wait"))
     while True:
-        changed = await next_change(NEW_TASK)
+        changed = await next_change(tasks_of(slug))
         found = await sync_to_async(_look)(agent, slug)
         if found is not None:
             return JsonResponse(found)

@@ -131,7 +131,13 @@ def open_evaluation(round_: Round) -> None:
             evaluation_deadline_at=deadline,
         )
         if opened:
-            record("evaluation.open", actor=WORKER, obj=round_, digest=round_.version.digest)
+            record(
+                "evaluation.open",
+                actor=WORKER,
+                obj=round_,
+                federation=federation.slug,
+                digest=round_.version.digest,
+            )
 
 
 def _end_evaluation(round_: Round) -> bool:

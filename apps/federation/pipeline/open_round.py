@@ -125,6 +125,7 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
                 "round.open",
                 actor="system:round",
                 obj=round_,
+                federation=run.federation.slug,
                 number=number,
                 attempt=attempt,
                 version=base.number,
