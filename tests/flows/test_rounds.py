@@ -58,8 +58,9 @@ def test_a_round_closes_without_a_hospital_that_stands_still_and_takes_it_back_l
     assert (closed["facts"]["accepted"], closed["facts"]["missing"]) == (2, 1)
 
     federation.signal(slow, signal.SIGCONT)
-    (round_,) = federation.until_run_is("DONE", federation.run(rounds=1))
-    federation.until(lambda: len(federation.journal(slow)) >= 1, "the agent is back")
+    run = federation.run(rounds=100)
+    federation.until(lambda: any(len(r["updates"]) == 3 for r in federation.rounds(run)), "it takes part again")
+    hub.ask(office.abort, run)
 
 
 def test_a_revoked_agent_is_told_so_and_the_others_go_on(found: Found, hub: Hub) -> None:
