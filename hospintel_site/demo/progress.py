@@ -19,18 +19,21 @@ class Progress:
         self._tail = tail
         self._say = say
         self._last = time.monotonic()
+        self._said = ""
 
     def reset(self) -> None:
         """A row was printed: stay silent for a while."""
         self._last = time.monotonic()
 
     def look(self, headline: Callable[[], str]) -> None:
-        """Print the headline and each agent's newest count, where nothing was printed for a while."""
+        """Print the headline, if it is another, and each agent's newest count, where nothing was printed for a while."""
         if time.monotonic() - self._last < EVERY_SECONDS:
             return
         self.reset()
-        self._say(f"  {headline()}")
-        for process, hospital in self._names.items():
-            line = _STAMP.sub("", self._tail(process, 1))
-            if _FRESH.search(line):
-                self._say(f"    {hospital}: {line}")
+        if (now := headline()) != self._said:
+            self._said = now
+            self._say(f"  {now}")
+        lines = {hospital: _STAMP.sub("", self._tail(process, 1)) for process, hospital in self._names.items()}
+        counts = "; ".join(f"{hospital}: {line}" for hospital, line in lines.items() if _FRESH.search(line))
+        if counts:
+            self._say(f"    {counts}")

@@ -165,7 +165,9 @@ def test_silence_is_broken_by_the_headline_and_the_agents_counts(monkeypatch: py
     assert said == [], "nothing happened yet for which one would wait"
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
     shown.look(lambda: "Round 1 of 5 is collecting.")
-    assert said == ["  Round 1 of 5 is collecting.", "    North Clinic: features: 320 of 1534 scans"]
+    shown.look(lambda: "Round 1 of 5 is collecting.")
+    counts = "    North Clinic: features: 320 of 1534 scans"
+    assert said == ["  Round 1 of 5 is collecting.", counts, counts], "the headline is not repeated"
 
 
 def test_the_command_line_has_the_issues_defaults() -> None:
