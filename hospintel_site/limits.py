@@ -1,26 +1,45 @@
-"""How large a request body may be, by path: the one table. `server.py` applies it before a body is kept anywhere."""
+"""How large a request body may be and how long it may take, by path: the one table. `server.py` applies it."""
 
 import re
+from dataclasses import dataclass
 
-MIB = 1024 * 1024
-DEFAULT_CAP = 8 * MIB
+KIB = 1024
+MIB = 1024 * KIB
 
-# (path, most bytes, must the caller show credentials for it?). They are not checked here, only asked for: a stranger
-# cannot make the hub keep more than DEFAULT_CAP.
-_CAPS: tuple[tuple[re.Pattern[str], int, bool], ...] = (
-    # A part of at most 4 MiB.
-    (re.compile(r"/api/v1/rounds/[^/]+/update/?"), 5 * MIB, False),
-    # A whole sealed update in one multipart body: 8.4 MB with the largest architecture.
-    (re.compile(r"(/api/v1)?/update/?"), 16 * MIB, True),
-    # A whole Keras model.
-    (re.compile(r"(/api/v1)?/upload[_]model/?"), 128 * MIB, True),
-    (re.compile(r"/api/v1/jobs/[^/]+/scans/?"), 64 * MIB, True),
+# Of one address; of one network of IPv6, where a single customer has 2^64 addresses.
+MOST_CONNECTIONS = 128
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one request may cost: bytes of body, and seconds until it is here."""
+
+    most_bytes: int
+    base_seconds: float = 60.0
+    # The slowest honest line; 0 where no body is large enough to need longer.
+    bytes_per_second: int = 0
+
+    def seconds(self, length: int | None) -> float:
+        """Return how long a request with this Content-Length may take; None if it does not say."""
+        size = self.most_bytes if length is None else length
+        return self.base_seconds + (size / self.bytes_per_second if self.bytes_per_second else 0.0)
+
+
+# Forms, and JSON of the API.
+DEFAULT = Limit(64 * KIB)
+
+# For callers with an Authorization header, which is not checked here, only asked for.
+_TABLE: tuple[tuple[re.Pattern[str], Limit], ...] = (
+    # A part of at most 4 MiB. A hospital's line may be as slow as 1 kB/s.
+    (re.compile(r"/api/v1/rounds/[^/]+/update/?"), Limit(5 * MIB, bytes_per_second=800)),
+    # A whole sealed update in one multipart body: 8.5 MB with the largest architecture.
+    (re.compile(r"(/api/v1)?/update/?"), Limit(10 * MIB, bytes_per_second=800)),
 )
 
 
-def cap_for(path: str, *, credentials: bool) -> int:
-    """Return how many bytes the body of a request to `path` (without its query) may have."""
-    for pattern, cap, needs_credentials in _CAPS:
-        if pattern.fullmatch(path):
-            return min(cap, DEFAULT_CAP) if needs_credentials and not credentials else cap
-    return DEFAULT_CAP
+def limit_for(path: str, *, authorization: bool) -> Limit:
+    """Return the limit of a request to `path` (without its query)."""
+    for pattern, limit in _TABLE:
+        if authorization and pattern.fullmatch(path):
+            return limit
+    return DEFAULT

@@ -1,7 +1,8 @@
-"""The web server: Daphne with a limit on request bodies, back-pressure on downloads, and TLS.
+"""The web server: Daphne with limits on requests and connections, back-pressure on downloads, and TLS.
 
-Daphne alone spools a body of any size to a temporary file before the application sees the request. Here a body over the
-cap of its path (limits.py) is refused by its Content-Length, or while it is received.
+Daphne alone spools a body of any size to a temporary file before the application sees the request, and waits for it as
+long as a byte comes now and then. Here a body over the cap of its path (limits.py) is refused by its Content-Length, or
+while it is received, and a request that is not here in time is given up.
 
 Run as `python -m hospintel_site.server [--bind ADDRESS] [--port PORT]`; `manage.py up` does.
 """
@@ -29,9 +30,11 @@ from twisted.internet import defer, reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import STDLibLogObserver, globalLogBeginner
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
-from hospintel_site.limits import cap_for
+from hospintel_site.limits import DEFAULT, MOST_CONNECTIONS, limit_for
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ IN_MEMORY = 256 * 1024
 
 
 class HubRequest(WebRequest):  # type: ignore[misc]
-    """A request whose body never grows over the cap of its path."""
+    """A request whose body never grows over the cap of its path, and is here in the time that its path gives it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would parse forms into memory although Django does so again.
@@ -51,6 +54,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self._received = 0
         self._refused = False
         self._lingering: Any = None
+        self._deadline = self._call_in(DEFAULT.seconds(0))
         self._may_write = asyncio.Event()
         self._may_write.set()
 
@@ -59,11 +63,14 @@ class HubRequest(WebRequest):  # type: ignore[misc]
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
         """Take the headers' word for the body's length; None means chunked, measured while it arrives."""
         uri: bytes = self.channel._path  # noqa: SLF001 - Request.path is set only after the body
-        credentials = self.requestHeaders.hasHeader(b"Authorization") or self.requestHeaders.hasHeader(b"Cookie")
-        self._cap = cap_for(uri.partition(b"?")[0].decode("ascii", "replace"), credentials=credentials)
+        path = uri.partition(b"?")[0].decode("ascii", "replace")
+        limit = limit_for(path, authorization=self.requestHeaders.hasHeader(b"Authorization"))
+        self._cap = limit.most_bytes
+        _cancel(self._deadline)
         if length is not None and length > self._cap:
-            self._refuse()
+            self._refuse_size()
         else:
+            self._deadline = self._call_in(limit.seconds(length))
             small = length is not None and length <= IN_MEMORY
             self.content = BytesIO() if small else SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - lives on
 
@@ -73,35 +80,44 @@ class HubRequest(WebRequest):  # type: ignore[misc]
             return
         self._received += len(data)
         if self._received > self._cap:
-            self._refuse()
+            self._refuse_size()
         else:
             self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
         """Hand the complete request on; a refused one has been answered."""
+        _cancel(self._deadline)
         if not self._refused:
             super().requestReceived(command, path, version)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """Let nobody wait for this connection any more."""
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        _cancel(self._deadline)
+        _cancel(self._lingering)
         self._may_write.set()
         super().connectionLost(reason)
 
-    def _refuse(self) -> None:
+    def _call_in(self, seconds: float) -> Any:
+        return reactor.callLater(seconds * self.channel.factory.patience, self._refuse_pace)
+
+    def _refuse_size(self) -> None:
+        self._refuse(b"413 Content Too Large", "body_too_large", f"The request body is larger than {self._cap} bytes.")
+
+    def _refuse_pace(self) -> None:
+        self._refuse(b"408 Request Timeout", "request_too_slow", "The request took too long to arrive.")
+
+    def _refuse(self, status: bytes, code: str, detail: str) -> None:
         self._refused = True
+        _cancel(self._deadline)
         if self.content is not None:
             self.content.close()
         self.content = BytesIO()
         # Else Twisted would send "100 Continue" after our answer.
         self.requestHeaders.removeHeader(b"Expect")
-        body = json.dumps(
-            {"code": "body_too_large", "detail": f"The request body is larger than {self._cap} bytes."}
-        ).encode()
+        body = json.dumps({"code": code, "detail": detail}).encode()
         self.channel.transport.write(
-            b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, len(body), body)
         )
         self.channel.persistent = False
         self.channel.setTimeout(None)
@@ -149,8 +165,17 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self._may_write.set()
 
 
+def _cancel(call: Any) -> None:
+    if call is not None and call.active():
+        call.cancel()
+
+
 class HubFactory(HTTPFactory):  # type: ignore[misc]
     """Builds connections that speak HTTP/1.1 and use HubRequest."""
+
+    def __init__(self, server: "HubServer", *, patience: float) -> None:
+        super().__init__(server)
+        self.patience = patience
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Build the protocol of one connection."""
@@ -169,7 +194,29 @@ class HubFactory(HTTPFactory):  # type: ignore[misc]
 class HubServer(Server):  # type: ignore[misc]
     """Daphne's server with our connections, our TLS, and an exit code."""
 
-    def __init__(self, application: Any, *, bind: str, port: int, tls: CertificateOptions | None, proxy: bool) -> None:
+    def __init__(
+        self,
+        application: Any,
+        *,
+        bind: str,
+        port: int,
+        tls: CertificateOptions | None,
+        proxy: bool,
+        most_connections: int = MOST_CONNECTIONS,
+        patience: float = 1.0,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            application: the ASGI application.
+            bind: the address to listen on.
+            port: the port to listen on.
+            tls: with it the server speaks TLS alone.
+            proxy: whether a proxy says in its headers where calls come from.
+            most_connections: how many of one address may be open; not counted behind a proxy, where all are of one.
+            patience: a factor on the time that requests have to arrive.
+
+        """
         super().__init__(
             application,
             endpoints=[bind],
@@ -179,11 +226,13 @@ class HubServer(Server):  # type: ignore[misc]
             server_name="hospintel",
         )
         self._bind, self._port, self._tls = bind, port, tls
+        self._most_connections = None if proxy else most_connections
+        self._patience = patience
 
     def run(self) -> None:
         """Serve until a signal. Raises CannotListenError if the address cannot be had."""
         self.connections: dict[Any, dict[str, Any]] = {}
-        self.http_factory = HubFactory(self)
+        self.http_factory = HubFactory(self, patience=self._patience)
         self.ws_factory = WebSocketFactory(self, server=self.server_name)
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
@@ -195,10 +244,13 @@ class HubServer(Server):  # type: ignore[misc]
         globalLogBeginner.beginLoggingTo([STDLibLogObserver("twisted")], redirectStandardIO=False, discardBuffer=True)
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
-        if self._tls is None:
-            reactor.listenTCP(self._port, self.http_factory, interface=self._bind, backlog=512)
-        else:
-            reactor.listenSSL(self._port, self.http_factory, self._tls, interface=self._bind, backlog=512)
+        factory: Any = self.http_factory
+        if self._tls is not None:
+            factory = TLSMemoryBIOFactory(self._tls, False, factory)  # noqa: FBT003 - Twisted's signature
+        if self._most_connections is not None:
+            # Outside TLS: a handshake that is never finished counts too.
+            factory = LimitedFactory(factory, self._most_connections)
+        reactor.listenTCP(self._port, factory, interface=self._bind, backlog=512)
         asyncio.set_event_loop(reactor._asyncioEventloop)  # noqa: SLF001 - as Daphne does
         reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
         reactor.run()

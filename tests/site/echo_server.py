@@ -1,9 +1,10 @@
 """The hub's web server around a small application: it says how much it received, and streams what is asked for."""
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from hospintel_site.limits import MOST_CONNECTIONS
 from hospintel_site.server import HubServer, tls_options
 
 BLOCK = b"x" * (1024 * 1024)
@@ -41,6 +42,12 @@ async def start(send: Any, kind: bytes) -> None:
 
 
 if __name__ == "__main__":
-    port, *files = sys.argv[1:]
-    tls = tls_options(Path(files[0]), Path(files[1])) if len(files) == 2 else None
-    HubServer(application, bind="127.0.0.1", port=int(port), tls=tls, proxy="proxy" in files).run()
+    parser = ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--tls", type=Path, nargs=2)
+    parser.add_argument("--proxy", action="store_true")
+    parser.add_argument("--most-connections", type=int, default=MOST_CONNECTIONS)
+    parser.add_argument("--patience", type=float, default=1.0)
+    options = vars(parser.parse_args())
+    options["tls"] = tls_options(*options["tls"]) if options["tls"] else None
+    HubServer(application, bind="127.0.0.1", **options).run()

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_websockets_pass_through(echo: Any):
         assert connection.status == 101
         connection.send("round 7")
         assert connection.receive() == "ROUND 7"
+
+
+def test_a_websocket_counts_as_a_connection_until_it_ends(start_process: Any):
+    process = start_process(["tests/site/echo_server.py", "PORT", "--most-connections", "1"])
+    time.sleep(0.2)  # the one that waited for the start is gone
+    connection = WebSocket(process.port, "/")
+    with closing(connection.socket):
+        assert connection.status == 101
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            httpx.get(f"http://127.0.0.1:{process.port}/")
+    time.sleep(0.2)
+    assert httpx.get(f"http://127.0.0.1:{process.port}/").status_code == 200
 
 
 def test_a_failing_application_neither_pretends_nor_takes_the_server_with_it(echo: Any):

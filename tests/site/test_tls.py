@@ -14,7 +14,7 @@ from hospintel_site.certificates import make_test_certificate
 
 def test_the_server_speaks_tls_to_those_who_know_the_authority(start_process: Any, tmp_path: Path):
     files = make_test_certificate(tmp_path, ["hub.example.org"])
-    server = start_process(["tests/site/echo_server.py", "PORT", str(files.cert), str(files.key)])
+    server = start_process(["tests/site/echo_server.py", "PORT", "--tls", str(files.cert), str(files.key)])
     trusting = ssl.create_default_context(cafile=str(files.ca))
     for name in ("localhost", "127.0.0.1"):
         assert httpx.get(f"https://{name}:{server.port}/", verify=trusting).status_code == 200
@@ -28,7 +28,7 @@ def test_the_server_speaks_tls_to_those_who_know_the_authority(start_process: An
 
 def test_nothing_older_than_tls_1_2_is_spoken(start_process: Any, tmp_path: Path):
     files = make_test_certificate(tmp_path, [])
-    server = start_process(["tests/site/echo_server.py", "PORT", str(files.cert), str(files.key)])
+    server = start_process(["tests/site/echo_server.py", "PORT", "--tls", str(files.cert), str(files.key)])
     old = ssl.create_default_context(cafile=str(files.ca))
     # Asking for it is what the test is about; OpenSSL's own floor is lowered so that the refusal is the server's.
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
