@@ -26,7 +26,7 @@ class Progress:
         self._last = time.monotonic()
 
     def look(self, headline: Callable[[], str]) -> None:
-        """Print the headline, if it is another, and each agent's newest count, where nothing was printed for a while."""
+        """Print a new headline and each agent's newest count, where nothing was printed for a while."""
         if time.monotonic() - self._last < EVERY_SECONDS:
             return
         self.reset()
