@@ -58,6 +58,7 @@ lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m mypy
 	@$(PY) manage.py makemigrations --check --dry-run
 	@$(PY) manage.py check --fail-level WARNING
+	@$(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 wheel: $(VENV)/.dev ## the agent's wheel, in dist/
 	@$(PY) -m build --wheel --no-isolation

@@ -17,6 +17,8 @@ import logging
 import os
 import ssl
 import sys
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 # would see that instead of the 413.
 LINGER_SECONDS = 2.0
 IN_MEMORY = 256 * 1024
+# Is told the code and the caller's address of a request that was refused here.
+OnRefusal = Callable[[str, str], object]
 
 
 class HubRequest(WebRequest):  # type: ignore[misc]
@@ -108,6 +112,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
     def _refuse(self, status: bytes, code: str, detail: str) -> None:
         self._refused = True
+        self.channel.factory.on_refusal(code, str(getattr(self.channel.transport.getPeer(), "host", "")))
         _cancel(self._deadline)
         if self.content is not None:
             self.content.close()
@@ -173,9 +178,10 @@ def _cancel(call: Any) -> None:
 class HubFactory(HTTPFactory):  # type: ignore[misc]
     """Builds connections that speak HTTP/1.1 and use HubRequest."""
 
-    def __init__(self, server: "HubServer", *, patience: float) -> None:
+    def __init__(self, server: "HubServer", *, patience: float, on_refusal: OnRefusal) -> None:
         super().__init__(server)
         self.patience = patience
+        self.on_refusal = on_refusal
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Build the protocol of one connection."""
@@ -204,6 +210,7 @@ class HubServer(Server):  # type: ignore[misc]
         proxy: bool,
         most_connections: int = MOST_CONNECTIONS,
         patience: float = 1.0,
+        on_refusal: OnRefusal = lambda _code, _address: None,
     ) -> None:
         """Prepare it.
 
@@ -215,6 +222,7 @@ class HubServer(Server):  # type: ignore[misc]
             proxy: whether a proxy says in its headers where calls come from.
             most_connections: how many of one address may be open; not counted behind a proxy, where all are of one.
             patience: a factor on the time that requests have to arrive.
+            on_refusal: is told of each request that is refused before the application sees it.
 
         """
         super().__init__(
@@ -227,12 +235,12 @@ class HubServer(Server):  # type: ignore[misc]
         )
         self._bind, self._port, self._tls = bind, port, tls
         self._most_connections = None if proxy else most_connections
-        self._patience = patience
+        self._patience, self._on_refusal = patience, on_refusal
 
     def run(self) -> None:
         """Serve until a signal. Raises CannotListenError if the address cannot be had."""
         self.connections: dict[Any, dict[str, Any]] = {}
-        self.http_factory = HubFactory(self, patience=self._patience)
+        self.http_factory = HubFactory(self, patience=self._patience, on_refusal=self._on_refusal)
         self.ws_factory = WebSocketFactory(self, server=self.server_name)
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
@@ -303,7 +311,8 @@ def main() -> None:
 
     from hospintel_site.asgi import application  # noqa: PLC0415
 
-    from apps.audit.denials import start_flusher  # isort: skip  # noqa: PLC0415 - needs the applications that asgi loads
+    # They need the applications that asgi loads.
+    from apps.audit.denials import count_unknown, start_flusher  # isort: skip  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="python -m hospintel_site.server")
     parser.add_argument("--bind", default=settings.BIND)
@@ -319,6 +328,7 @@ def main() -> None:
             port=options.port,
             tls=tls,
             proxy=settings.BEHIND_PROXY,
+            on_refusal=partial(count_unknown, "request.body"),
         )
         finish = start_flusher(on_error=lambda error: logger.error("Refused calls could not be written: %s", error))
         server.run()

@@ -2,12 +2,15 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView
+from rest_framework.permissions import AllowAny
 
 from hospintel_site.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
+    path("api/schema", SpectacularJSONAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path("", include("apps.accounts.urls")),
     path("", include("apps.federation.urls")),
 ]

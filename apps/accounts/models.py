@@ -63,14 +63,6 @@ class User(AbstractUser):
         return f"user:{self.pk}"
 
 
-class HospitalQuerySet(models.QuerySet["Hospital"]):
-    """Reads on hospitals."""
-
-    def of(self, user: User) -> "HospitalQuerySet":
-        """Return the hospitals that this person belongs to."""
-        return self.filter(memberships__user=user)
-
-
 class Hospital(models.Model):
     """A hospital. Its people are in the group `members_group`; permissions on its objects are given to that group."""
 
@@ -79,8 +71,6 @@ class Hospital(models.Model):
     slug = models.SlugField(max_length=60, unique=True)
     members_group = models.OneToOneField(Group, on_delete=models.PROTECT, related_name="hospital", editable=False)
     created_at = models.DateTimeField(db_default=Now())
-
-    objects = HospitalQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

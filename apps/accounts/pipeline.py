@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from datetime import timedelta
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.db.models import Q
 from django.utils import timezone
@@ -75,10 +76,11 @@ def remove_member(user: User, hospital: Hospital, *, actor: str) -> None:
 
 def create_person(username: str, password: str, *, role: Role, actor: str) -> User:
     """Create a person with a role. Raises AccountError(username_taken)."""
+    hashed = make_password(password)
     with transaction():
         if User.objects.filter(username=username).exists():
             raise AccountError("username_taken", f"There already is somebody called {username}.")
-        user = User.objects.create_user(username, password=password, role=role)
+        user = _create(username, hashed, role)
         record("person.create", actor=actor, obj=user, visibility="admin", role=str(role))
     return user
 
@@ -139,13 +141,20 @@ def find_first_admin_link(token: str) -> FirstAdminLink | None:
 
 def create_first_admin(token: str, *, username: str, password: str) -> User:
     """Use the link: create the first administrator. Raises AccountError(link_invalid)."""
+    hashed = make_password(password)
     with transaction():
         used = FirstAdminLink.objects.filter(token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now())
         if used.update(used_at=timezone.now()) != 1 or User.objects.exists():
             raise AccountError("link_invalid", "This link is no longer valid.")
-        user = User.objects.create_user(username, password=password, role=Role.ADMIN)
+        user = _create(username, hashed, Role.ADMIN)
         record("person.create", actor="system:first-admin", obj=user, visibility="admin", role=str(Role.ADMIN))
     return user
+
+
+def _create(username: str, hashed: str, role: Role) -> User:
+    """Insert a person; the password was hashed before the transaction, which hashing would hold up."""
+    name = User.normalize_username(username)
+    return User.objects.create(username=name, password=hashed, role=role, **flags(role))
 
 
 def _hash(token: str) -> str:

@@ -164,7 +164,11 @@ def test_a_published_version_that_the_agents_find_worse_raises_the_alarm(hub, no
     hub.work()
     worse = ModelVersion.objects.get(number=2)
     assert worse.alarm == "accuracy 0.5000, its parent had 0.8000 with the same 2 agents"
-    assert hub.event(action="version.alarm")["object"] == f"version:{worse.pk}"
+    alarm = hub.event(action="version.alarm")
+    assert (alarm["object"], alarm["facts"], alarm["visibility"]) == (f"version:{worse.pk}", {}, "everyone")
+    figures = hub.event(action="version.alarm_figures")
+    assert figures["visibility"] == "admin"
+    assert "accuracy" in figures["facts"]["found"]
 
 
 def test_a_version_that_is_not_worse_raises_no_alarm(hub, north, south):

@@ -56,6 +56,18 @@ def test_an_agents_version_is_shown_only_if_it_looks_like_one(hub, north):
         assert Agent.objects.get(pk=north.row.pk).version == kept
 
 
+def test_every_call_of_an_agent_says_that_it_is_there(hub, north, south):
+    round_ = hub.open_round(north, south)
+    calls = {
+        "update": lambda: north.status(round_.pk),
+        "model": lambda: north.client.get(f"/api/v1/models/{round_.base.digest}", headers=north.headers),
+    }
+    for call in calls.values():
+        Agent.objects.filter(pk=north.row.pk).update(last_seen=None)
+        call()
+        assert Agent.objects.get(pk=north.row.pk).is_online(60)
+
+
 def test_the_command_lists_agents_and_revokes_one(hub, north, south):
     listed = io.StringIO()
     call_command("revoke_agent", stdout=listed)

@@ -116,6 +116,12 @@ def test_many_callers_at_once_are_served(web: Any):
     assert codes == [200] * 64
 
 
+def the_entry(var: Path, action: str) -> bytes:
+    with closing(sqlite3.connect(var / "hospintel.sqlite3")) as database:
+        (row,) = database.execute("SELECT body FROM audit_auditentry WHERE action = ?", (action,)).fetchall()
+    return bytes(row[0])
+
+
 def test_refused_strangers_are_in_the_audit_when_the_server_ends(start_process: Any, var: Path):
     server = start_process(["-m", "hospintel_site.server", "--port", "PORT"], HOSPINTEL_VAR=str(var))
     page = f"http://127.0.0.1:{server.port}/accounts/login/"
@@ -124,8 +130,11 @@ def test_refused_strangers_are_in_the_audit_when_the_server_ends(start_process: 
         form = {"username": "x", "password": "y", "csrfmiddlewaretoken": client.cookies["csrf"]}
         for _ in range(5):
             assert client.post(page, data=form).status_code == 200
+    for _ in range(3):
+        assert httpx.post(page, content=b"x" * 100_000).status_code == 413
     server.stop()
-    with closing(sqlite3.connect(var / "hospintel.sqlite3")) as database:
-        bodies = [row[0] for row in database.execute("SELECT body FROM audit_auditentry WHERE action='login.refused'")]
-    assert len(bodies) == 1
-    assert b'"calls":5' in bytes(bodies[0])
+    assert b'"calls":5' in the_entry(var, "login.refused")
+    entry = the_entry(var, "request.body")
+    assert b'"calls":3' in entry
+    assert b'"code":"body_too_large"' in entry
+    assert b'"address":"127.0.0.1"' in entry

@@ -1,12 +1,14 @@
 """What the agents' calls share: who calls, and one shape for every refusal, which is audited here."""
 
 import logging
+import re
+from datetime import timedelta
 from typing import Any, cast
-from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import BaseAuthentication
@@ -25,6 +27,8 @@ from apps.federation.states import AgentState
 from hospintel_site.callers import client_address
 
 logger = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 5
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 # HTTP lets a caller invent others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -44,6 +48,19 @@ def find_agent(authorization: str) -> Agent:
     if agent.state != AgentState.ACTIVE:
         raise Refusal("agent_revoked", "This agent has been revoked by the hub's admin.", 403)
     return agent
+
+
+def heartbeat(agent: Agent, request: HttpRequest | Request) -> bool:
+    """Note that the agent is there, at most every few seconds. Returns whether it was news."""
+    version = request.headers.get("X-Hospintel-Version", "")
+    now = timezone.now()
+    news = False
+    if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
+        # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
+        known = version if _VERSION.fullmatch(version) else agent.version
+        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
+        news = True
+    return news
 
 
 def federation_of(agent: Agent, slug: str) -> Federation:
@@ -101,7 +118,11 @@ class AgentAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Agent] | None:
         """Return the agent, or None where there is no Authorization header."""
         header = request.headers.get("Authorization", "")
-        return (AnonymousUser(), find_agent(header)) if header else None
+        if not header:
+            return None
+        agent = find_agent(header)
+        heartbeat(agent, request)
+        return AnonymousUser(), agent
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
         """Return what a 401 says is wanted."""
@@ -157,15 +178,3 @@ class AgentView(HubView):
     def agent(self) -> Agent:
         """Return the calling agent."""
         return cast("Agent", self.request.auth)
-
-
-def parse_uuid(text: str) -> UUID:
-    """Return a UUID from outside.
-
-    Raises:
-        Refusal: `bad_request` (400).
-    """
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise Refusal("bad_request", "That is no UUID.", 400) from error

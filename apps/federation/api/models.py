@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
-from apps.federation.api.base import audit_refusal, find_agent, refusal_json
+from apps.federation.api.base import audit_refusal, find_agent, heartbeat, refusal_json
 from apps.federation.api.files import serve
 from apps.federation.models import Agent, Federation, ModelVersion
 from apps.federation.pipeline import storage
@@ -26,6 +26,7 @@ def _head(request: HttpRequest, digest: str) -> Path:
     agent: Agent | None = None
     try:
         agent = find_agent(request.headers.get("Authorization", ""))
+        heartbeat(agent, request)
         known = ModelVersion.objects.filter(digest=digest, federation__participations__hospital=agent.hospital_id)
         if not known.exists() or not storage.head_path(digest).exists():
             raise Refusal("model_unknown", "There is no such model.", 404)

@@ -62,7 +62,7 @@ class SteerView(HubView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [allowed("steer_runs")]
 
-    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="steer_run", request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:
         """Do it."""
         run = Run.objects.select_related("federation").filter(pk=run_id, federation=slug).first()

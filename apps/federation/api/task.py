@@ -1,18 +1,17 @@
 """`GET /api/v1/federations/<slug>/task?wait=25`: the long poll, and the heartbeat."""
 
 import base64
-import re
 import time
-from datetime import timedelta
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
-from apps.federation.api.base import audit_refusal, federation_of, find_agent, refusal_json
+from apps.federation.api.base import audit_refusal, federation_of, find_agent, heartbeat, refusal_json
 from apps.federation.live import next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.evaluate import pending_evaluation
@@ -21,26 +20,14 @@ from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
 from apps.federation.tasks import enqueue
 
-HEARTBEAT_SECONDS = 5
 RETRY_AFTER = "1"
 Wire = dict[str, str]
-_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 def _wire(body: bytes, signature: bytes, kid: str) -> Wire:
     return {"manifest": body.decode(), "signature": base64.b64encode(signature).decode(), "kid": kid}
-
-
-def heartbeat(agent: Agent, version: str) -> bool:
-    """Note that the agent is there, at most every few seconds. Returns whether it was news."""
-    now = timezone.now()
-    news = False
-    if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
-        # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
-        known = version if _VERSION.fullmatch(version) else agent.version
-        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
-        news = True
-    return news
 
 
 def find_task(agent: Agent, slug: str) -> Wire | None:
@@ -56,6 +43,11 @@ def find_task(agent: Agent, slug: str) -> Wire | None:
     return _wire(bytes(round_.manifest), bytes(round_.manifest_signature), round_.manifest_kid)
 
 
+def _in_pool(function: Callable[Parameters, Returned]) -> Callable[Parameters, Coroutine[Any, Any, Returned]]:
+    """Run in the process's pool of threads: thread-sensitive, each waiting poll would keep a thread of its own."""
+    return sync_to_async(function, thread_sensitive=False)
+
+
 def _begin(request: HttpRequest, slug: str) -> Agent:
     """Authenticate, note the heartbeat, and nudge a run that waits for agents."""
     agent: Agent | None = None
@@ -65,7 +57,7 @@ def _begin(request: HttpRequest, slug: str) -> Agent:
     except Refusal as refusal:
         audit_refusal(refusal, request, agent)
         raise
-    if heartbeat(agent, request.headers.get("X-Hospintel-Version", "")):
+    if heartbeat(agent, request):
         waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING)
         idle = waiting.exclude(all_rounds__state__in=ROUND_ACTIVE)
         enqueue(Next("open", pk) for pk in idle.values_list("pk", flat=True))
@@ -85,13 +77,13 @@ def _look(agent: Agent, slug: str) -> Wire | None:
 async def task(request: HttpRequest, slug: str) -> HttpResponse:
     """Answer with a signed manifest at once, or as soon as there is one, or 204 when the wait is over."""
     try:
-        agent = await sync_to_async(_begin)(request, slug)
+        agent = await _in_pool(_begin)(request, slug)
     except Refusal as refusal:
         return refusal_json(refusal)
     until = time.monotonic() + wait_of(request.GET.get("wait"))
     while True:
         changed = await next_change(tasks_of(slug))
-        found = await sync_to_async(_look)(agent, slug)
+        found = await _in_pool(_look)(agent, slug)
         if found is not None:
             return JsonResponse(found)
         left = until - time.monotonic()

@@ -253,7 +253,9 @@ def check_alarm(version: ModelVersion) -> None:
         return
     with transaction():
         if ModelVersion.objects.filter(pk=version.pk, alarm="").update(alarm=alarm):
-            record("version.alarm", actor=WORKER, obj=version, found=alarm)
+            # That it is worse is everyone's business; the figures may be one hospital's.
+            record("version.alarm", actor=WORKER, obj=version)
+            record("version.alarm_figures", actor=WORKER, obj=version, visibility="admin", found=alarm)
 
 
 def pending_evaluation(agent: Agent, federation_slug: str) -> Round | None:
