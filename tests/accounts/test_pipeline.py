@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from apps.accounts import pipeline
-from apps.accounts.models import FirstAdminLink, Hospital, Role, User
+from apps.accounts.models import FirstAdminLink, Role, User
 from apps.accounts.pipeline import AccountError
 from apps.audit.api import events_after, transaction, verify
 
