@@ -48,6 +48,31 @@ def mean(base: Arrays, contributions: Iterable[Contribution]) -> Arrays:
 RULES: Final[Mapping[str, Rule]] = MappingProxyType({"fedavg": fedavg, "mean": mean})
 
 
+def with_momentum(head: Arrays, base: Arrays, previous: Arrays | None, momentum: float) -> Arrays:
+    """Carry the last round's movement on: ``head + momentum * (base - previous)``, float32 (server momentum).
+
+    FedAvgM (Hsu et al. 2019, https://arxiv.org/abs/1909.06335) keeps a velocity v = momentum * v + (head - base) and
+    moves by it. The last movement *is* that velocity, so two stored heads hold all of its state and a second run gives
+    the same bytes.
+
+    Args:
+        head: what a rule made of ``base``; the three have the same names and shapes.
+        base: the head that the round started from.
+        previous: the head that the round before it started from; None in a run's first round: nothing moves yet.
+        momentum: from 0 (off) to less than 1.
+
+    Raises:
+        AggregationError: ``momentum_range``, ``schema_mismatch`` or ``not_finite``.
+    """
+    if not 0 <= momentum < 1:
+        raise AggregationError("momentum_range", "Server momentum is from 0 to less than 1.")
+    if previous is None or momentum == 0:
+        return dict(head)
+    if not head.keys() == base.keys() == previous.keys():
+        raise AggregationError("schema_mismatch", "The heads have other arrays.")
+    return {name: _carried(name, array, base[name], previous[name], momentum) for name, array in head.items()}
+
+
 def get_rule(name: str) -> Rule:
     """Return the rule called ``name``; AggregationError ``unknown_rule``."""
     rule = RULES.get(name)
@@ -107,4 +132,17 @@ def _finish(name: str, base: npt.NDArray[Any], total: npt.NDArray[np.float64], w
     result = total.astype(np.float32).reshape(base.shape)
     if not np.isfinite(result).all():
         raise AggregationError("not_finite", f"The sum of {name} is not finite.")
+    return result
+
+
+def _carried(
+    name: str, head: npt.NDArray[Any], base: npt.NDArray[Any], previous: npt.NDArray[Any], momentum: float
+) -> npt.NDArray[np.float32]:
+    if not head.shape == base.shape == previous.shape:
+        raise AggregationError("schema_mismatch", f"The heads have other shapes for {name}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        movement = base.astype(np.float64) - previous
+        result: npt.NDArray[np.float32] = (head + momentum * movement).astype(np.float32)
+    if not np.isfinite(result).all():
+        raise AggregationError("not_finite", f"With momentum {name} is not finite.")
     return result

@@ -84,7 +84,15 @@ class AggregationError(CoreError):
     """Contributions that cannot be combined."""
 
     codes = frozenset(
-        {"unknown_rule", "no_contributions", "sender_order", "num_samples", "schema_mismatch", "not_finite"}
+        {
+            "unknown_rule",
+            "no_contributions",
+            "sender_order",
+            "num_samples",
+            "schema_mismatch",
+            "not_finite",
+            "momentum_range",
+        }
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hospintel_core import aggregate
-from hospintel_core.aggregate import Contribution, fedavg, mean
+from hospintel_core.aggregate import Contribution, fedavg, mean, with_momentum
 from hospintel_core.errors import AggregationError
 
 BASE = {"w": np.array([[1.0, 2.0]], np.float32), "b": np.array([10.0], np.float32)}
@@ -216,3 +216,55 @@ def test_arrays_of_any_size_are_summed_whole(sizes):
     change = {name: np.arange(array.size, dtype=np.float32) for name, array in base.items()}
     result = mean(base, [Contribution("a", 1, change), Contribution("b", 1, change)])
     assert all(np.array_equal(result[name], change[name]) for name in base)
+
+
+def test_momentum_carries_the_last_movement_on():
+    head, previous = delta(2, 5, 6), delta(0, 3, 10)
+    # The base moved by (1, -1) and 0 to get where it is.
+    assert as_lists(with_momentum(head, BASE, previous, 0.5)) == {"w": [[2.5, 4.5]], "b": [6.0]}
+    assert as_lists(with_momentum(head, BASE, previous, 0.75)) == {"w": [[2.75, 4.25]], "b": [6.0]}
+
+
+@pytest.mark.parametrize(("previous", "momentum"), [(None, 0.9), (BASE, 0.0), (delta(9, 9, 9), 0.0), (BASE, 0.9)])
+def test_without_momentum_or_movement_the_head_stays(previous, momentum):
+    head = delta(2, 5, 6)
+    result = with_momentum(head, BASE, previous, momentum)
+    assert as_lists(result) == as_lists(head)
+    assert {array.dtype for array in result.values()} == {np.dtype(np.float32)}
+
+
+@given(changes=st.lists(VALUES, min_size=1, max_size=6), momentum=st.floats(0, 0.99))
+def test_two_stored_heads_hold_the_velocity_of_fedavgm(changes, momentum):
+    head, previous = np.zeros((3, 2), np.float32), None
+    expected, velocity = np.zeros((3, 2)), np.zeros((3, 2))
+    for change in changes:
+        moved = with_momentum(
+            {"w": head + change}, {"w": head}, None if previous is None else {"w": previous}, momentum
+        )["w"]
+        head, previous = moved, head
+        velocity = momentum * velocity + change
+        expected = expected + velocity
+    assert np.allclose(head, expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan"), float("inf")])
+def test_momentum_out_of_range(momentum):
+    with pytest.raises(AggregationError) as caught:
+        with_momentum(BASE, BASE, BASE, momentum)
+    assert caught.value.code == "momentum_range"
+
+
+@pytest.mark.parametrize(
+    "previous", [{"w": BASE["w"]}, BASE | {"more": BASE["b"]}, BASE | {"b": np.zeros((1, 1), np.float32)}]
+)
+def test_momentum_between_heads_of_another_form(previous):
+    with pytest.raises(AggregationError) as caught:
+        with_momentum(BASE, BASE, previous, 0.9)
+    assert caught.value.code == "schema_mismatch"
+
+
+def test_momentum_beyond_float32():
+    far = {"w": np.array([3e38], np.float32)}
+    with pytest.raises(AggregationError) as caught:
+        with_momentum(far, far, {"w": np.array([-3e38], np.float32)}, 0.9)
+    assert caught.value.code == "not_finite"

@@ -81,7 +81,7 @@ def aggregate(round_id: UUID) -> list[Next]:
     counted = Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") + 1)
     if not counted:
         return []
-    round_ = Round.objects.select_related("run__federation", "base").get(pk=round_id)
+    round_ = Round.objects.select_related("run__federation", "base__round__base").get(pk=round_id)
     if round_.tries > MAX_TRIES:
         return fail_round(round_, "stuck", actor=WORKER)
     federation = round_.run.federation
@@ -91,7 +91,8 @@ def aggregate(round_id: UUID) -> list[Next]:
     try:
         base = storage.read_head(round_.base.digest, schema)
         head = rules.get_rule(federation.rule)(base, _contributions(updates))
-        digest = storage.store_head(weights.dumps(head))
+        moved = rules.with_momentum(head, base, _previous_head(round_, schema), federation.server_momentum)
+        digest = storage.store_head(weights.dumps(moved))
     except (CoreError, FileNotFoundError) as error:
         code = getattr(error, "code", "ciphertext_missing")
         logger.exception("round %s cannot be aggregated: %s", round_id, code)
@@ -104,6 +105,17 @@ def aggregate(round_id: UUID) -> list[Next]:
         Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") - 1)
         return []
     return _commit(round_, updates, digest)
+
+
+def _previous_head(round_: Round, schema: weights.Schema) -> weights.Arrays | None:
+    """Return the head that the base's own round started from; None where the base comes from elsewhere.
+
+    After a rollback, or in the first round of a run, whose plan may be another, nothing is carried on.
+    """
+    base = round_.base
+    if base.source != ModelVersion.Source.ROUND or base.round is None or base.round.run_id != round_.run_id:
+        return None
+    return storage.read_head(base.round.base.digest, schema)
 
 
 def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
@@ -126,6 +138,7 @@ def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
                 actor=WORKER,
                 changes={"aggregated_at": timezone.now()},
                 rule=federation.rule,
+                server_momentum=federation.server_momentum,
                 updates=len(updates),
                 # Of two, each would learn the other's number.
                 samples=sum(update.num_samples for update in updates) if len(updates) >= FEW else None,

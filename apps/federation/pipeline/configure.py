@@ -16,14 +16,18 @@ MONTH = 30 * 24 * 3600
 MANY = 1000
 
 # Field of the federation -> least and most.
-RANGES: Mapping[str, tuple[int, int]] = {
+RANGES: Mapping[str, tuple[float, float]] = {
     "min_updates": (1, MANY),
     "grace": (0, MONTH),
     "deadline": (1, MONTH),
     "evaluate_quorum": (0, MANY),
     "evaluate_deadline": (1, MONTH),
     "gate_margin": (0, 1),
+    "server_momentum": (0, 0.99),
 }
+FRACTIONS = frozenset({"gate_margin", "server_momentum"})
+# How updates become a version: what an open round was begun with holds for it.
+COMBINING = frozenset({"rule", "server_momentum"})
 PLAN_FIELDS = ("epochs", "batch_size", "learning_rate")
 
 
@@ -52,14 +56,14 @@ def configure(federation: Federation, changes: Mapping[str, Scalar], *, actor: s
 
     Raises:
         Refusal: `setting_unknown`, `setting_range`, `rule_unknown` or a `plan_*` code (400); `round_open` (409) for
-            a new rule while a round is open, whose agents were told the old one.
+            a new rule or server momentum while a round is open that was begun with the old one.
     """
     with transaction():
         federation.refresh_from_db()
         before = settings_of(federation)
         wanted = {name: value for name, value in changes.items() if before.get(name) != value}
         _check(wanted, before)
-        if "rule" in wanted and Round.objects.active().of(federation.pk).exists():
+        if COMBINING & wanted.keys() and Round.objects.active().of(federation.pk).exists():
             raise Refusal("round_open", "A round is open by the old rule. Abort the run or wait for its end.", 409)
         fields: dict[str, object] = {name: value for name, value in wanted.items() if name not in PLAN_FIELDS}
         if len(fields) < len(wanted):
@@ -78,7 +82,7 @@ def _check(wanted: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
             raise Refusal("setting_unknown", f"There is no setting {name}.", 400)
         if name in RANGES:
             least, most = RANGES[name]
-            kinds = {int, float} if name == "gate_margin" else {int}
+            kinds = {int, float} if name in FRACTIONS else {int}
             # Not a number fails both comparisons.
             if type(value) not in kinds or not least <= float(value) <= most:
                 raise Refusal("setting_range", f"{name} is from {least} to {most}.", 400)

@@ -16,11 +16,12 @@ HELP = {
     "evaluate_deadline": "seconds they have for it",
     "gate_margin": "how much less accurate a candidate may be than its base",
     "rule": "how updates are averaged: fedavg by samples, mean plainly",
+    "server_momentum": "share of the last round's movement that a round carries on; 0: none (plain averaging)",
     "epochs": "local epochs a round, for runs that start later",
     "batch_size": "scans in a training step, likewise",
     "learning_rate": "of Adam, likewise",
 }
-KINDS: dict[str, Any] = {"gate_margin": float, "learning_rate": float, "rule": str}
+KINDS: dict[str, Any] = {"gate_margin": float, "server_momentum": float, "learning_rate": float, "rule": str}
 
 
 class Command(FederationCommand):
