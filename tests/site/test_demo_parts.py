@@ -120,7 +120,8 @@ def test_a_link_in_the_folder_is_removed_and_not_followed(tmp_path: Path) -> Non
 def signals() -> Iterator[Signals]:
     """Listening as the demo does."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
+    # The tests may have been started with nohup, which the demo would respect.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     listening = Signals()
     listening.install()
     yield listening
