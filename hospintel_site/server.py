@@ -33,6 +33,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.http import datetimeToString
 
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
@@ -267,6 +268,9 @@ class HubServer(Server):  # type: ignore[misc]
         """Pass a message of the application on, then wait until the connection can take the next."""
         await super().handle_reply(protocol, message)
         if isinstance(protocol, HubRequest):
+            if message["type"] == "http.response.start" and not protocol.responseHeaders.hasHeader("date"):
+                # RFC 9110 6.6.1. Agents read it to find out whether their clock is off.
+                protocol.setHeader(b"date", datetimeToString())
             await protocol.drained()
 
     def kill_all_applications(self) -> Any:

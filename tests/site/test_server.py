@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,12 @@ def test_a_page_of_another_site_gets_no_websocket(web: Any):
 def test_names_that_are_not_ours_are_refused(web: Any):
     answer = httpx.get(f"http://127.0.0.1:{web.port}/healthz", headers={"Host": "evil.example.org"})
     assert answer.status_code == 400
+
+
+def test_every_answer_says_what_time_it_is_at_the_hub(web: Any):
+    for path in ("/healthz", "/", "/api/v1/status", "/nowhere"):
+        answer = httpx.get(f"http://127.0.0.1:{web.port}{path}", timeout=10)
+        assert abs(parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()) < 5
 
 
 def test_many_callers_at_once_are_served(web: Any):
