@@ -6,11 +6,13 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from apps.audit.api import record, transaction
+
+METHODS = ("GET", "HEAD", "POST")
 
 
 class HubAdminSite(AdminSite):
@@ -27,12 +29,17 @@ class HubAdminSite(AdminSite):
         return may(request.user, "open_admin")
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's signature
-        """Refuse people who are signed in and no administrators: the login page would send them back, without end."""
+        """Refuse people who are signed in and no administrators: the login page would send them back, without end.
+
+        Django's pages answer any method as if it were GET; here only those that they were made for get in.
+        """
         guarded = super().admin_view(view, cacheable)
 
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.user.is_authenticated and not self.has_permission(request):
                 raise PermissionDenied
+            if request.method not in METHODS:
+                return HttpResponseNotAllowed(METHODS)
             answer: HttpResponseBase = guarded(request, *args, **kwargs)
             return answer
 

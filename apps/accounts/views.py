@@ -21,6 +21,8 @@ from hospintel_site.callers import client_address
 class LoginView(auth_views.LoginView):
     """The one login page, Django admin's included."""
 
+    # Django's own would take PUT for POST.
+    http_method_names = ["get", "head", "post", "options"]
     template_name = "accounts/login.html"
     redirect_authenticated_user = True
 

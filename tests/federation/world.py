@@ -5,10 +5,11 @@ test starts from a copy of the database file: real commits, real threads, and no
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
@@ -98,24 +99,24 @@ def database_file(path: Path) -> Iterator[None]:
 class Snapshot:
     """A world that was built before, as files: its database, its keys, its model."""
 
-    world: World
+    world: Any
     folder: Path
 
     @contextmanager
-    def restored(self, folder: Path) -> Iterator[World]:
+    def restored(self, folder: Path) -> Iterator[Any]:
         """Let the hub go on from a copy of them, but for the keys."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("keys"))
         with database_file(folder / DATABASE):
             yield self.world
 
 
-def take_snapshot(folder: Path) -> Snapshot:
-    """Build the world in a database and folders of its own."""
-    kept = settings.KEYS, settings.MODEL_DIR
-    settings.KEYS, settings.MODEL_DIR = folder / "keys", folder / "models"
+def take_snapshot(folder: Path, make: Callable[[], Any] = build) -> Snapshot:
+    """Build the world, or more than it, in a database and folders of its own."""
+    kept = settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR
+    settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = (folder / name for name in ("keys", "models", "uploads"))
     try:
         with database_file(folder / DATABASE):
             call_command("migrate", verbosity=0)
-            return Snapshot(build(), folder)
+            return Snapshot(make(), folder)
     finally:
-        settings.KEYS, settings.MODEL_DIR = kept
+        settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = kept

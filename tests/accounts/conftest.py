@@ -1,0 +1,57 @@
+"""The scene of the matrix, built once a process; tests work on copies."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from scene import Scene, build_scene
+from world import Snapshot, take_snapshot
+
+from apps.audit.denials import forget_denials
+
+Scenes = Callable[[], AbstractContextManager[Scene]]
+
+
+@pytest.fixture(scope="session")
+def scene_snapshot(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """The scene as files."""
+    with django_db_blocker.unblock():
+        return take_snapshot(tmp_path_factory.mktemp("scene"), build_scene)
+
+
+@pytest.fixture
+def scenes(scene_snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_path: Path) -> Scenes:
+    """Give a hub of its own to whoever asks, but for the keys."""
+    numbers = count()
+
+    @contextmanager
+    def fresh() -> Iterator[Scene]:
+        folder = tmp_path / str(next(numbers))
+        _empty_queue()
+        settings.KEYS = scene_snapshot.folder / "keys"
+        settings.MODEL_DIR, settings.UPLOAD_DIR = folder / "models", folder / "uploads"
+        with django_db_blocker.unblock(), scene_snapshot.restored(folder) as restored:
+            yield restored
+        forget_denials()
+        shutil.rmtree(folder)
+
+    return fresh
+
+
+@pytest.fixture
+def scene(scenes: Scenes) -> Iterator[Scene]:
+    """One of them."""
+    with scenes() as made:
+        yield made
+
+
+def _empty_queue() -> None:
+    """Leave no task of an earlier test."""
+    for folder in ("messages", "control"):
+        for left in (django_settings.QUEUE_DIR / folder).glob("*"):
+            left.unlink()

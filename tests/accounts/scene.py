@@ -1,0 +1,135 @@
+"""The scene of the matrix: the permanent cast and their agents, a hub in the middle of its work, and who is who.
+
+It is built once a process and copied for each call, so that no call sees what another one changed.
+"""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from hub_client import HubClient
+from hub_driver import Hub
+from site_agent import SiteAgent, report
+from world import SYSTEM, World, build
+
+from apps.accounts.models import Hospital, Membership, Role, User
+from apps.accounts.pipeline import add_member
+from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
+from apps.federation.pipeline import enrol, storage
+
+# Who calls. The outsider is a doctor who belongs to no hospital; Island's hospital takes part in no federation.
+PEOPLE = ("admin", "north_doctor", "north_user", "south_doctor", "south_user", "outsider")
+AGENTS = ("north_agent", "south_agent", "island_agent")
+CALLERS = ("anonymous", *PEOPLE, *AGENTS)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What there is to call for, and with what each caller calls."""
+
+    world: World
+    people: dict[str, User]
+    sessions: dict[str, str]
+    finished: Round
+    open: Round
+    old: ModelVersion
+    held: ModelVersion
+    codes: dict[str, EnrolmentCode]
+    memberships: dict[str, Membership]
+
+    @property
+    def hospitals(self) -> dict[str, Hospital]:
+        """The three hospitals by their short names."""
+        return {name: getattr(self.world.cast, name) for name in ("north", "south", "island")}
+
+    def agent(self, name: str) -> SiteAgent:
+        """A hospital's agent."""
+        return SiteAgent(self.world.agents[name.removesuffix("_agent")])
+
+    def client(self, caller: str, **options: Any) -> HubClient:
+        """A browser in which this person is signed in; an agent's calls carry its token."""
+        headers = self.agent(caller).headers if caller in AGENTS else {}
+        client = HubClient(raise_request_exception=False, headers=headers, **options)
+        if caller in PEOPLE:
+            client.cookies[settings.SESSION_COOKIE_NAME] = self.sessions[caller]
+        return client
+
+
+def _people(world: World) -> dict[str, User]:
+    cast = world.cast
+    people = {name: getattr(cast, name) for name in ("admin", "north_doctor", "south_doctor")}
+    for name in ("north", "south"):
+        user = User.objects.create_user(f"{name}_user", password="correct horse battery", role=Role.USER)
+        add_member(user, getattr(cast, name), actor=SYSTEM)
+        people[user.username] = user
+    people["outsider"] = User.objects.create_user("outsider", password="correct horse battery", role=Role.DOCTOR)
+    return people
+
+
+def _session(user: User) -> str:
+    client = HubClient()
+    client.force_login(user)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def _train(hub: Hub, north: SiteAgent, south: SiteAgent) -> tuple[Round, Round]:
+    """One run that has ended, and one in whose first round North's update is in and South's is awaited."""
+    hub.open_round(north, south)
+    finished = hub.finish_honestly(north, south)
+    for agent in (north, south):
+        agent.evaluate(report())
+        hub.work()
+    collecting = hub.open_round(north, south)
+    north.take_part()
+    hub.work()
+    return finished, collecting
+
+
+def _held(hub: Hub) -> ModelVersion:
+    """A version that waits for an admin."""
+    source = hub.federation.current
+    digest = "5" * 64
+    storage.head_path(digest).write_bytes(storage.head_path(source.digest).read_bytes())
+    return ModelVersion.objects.create(
+        federation=hub.federation, digest=digest, state="HELD", source="ROUND", parent=source, verdict="worse"
+    )
+
+
+def build_scene() -> Scene:
+    """Build it in an empty database."""
+    world = build()
+    hub = Hub(Federation.objects.get())
+    agents = [SiteAgent(world.agents[name]) for name in ("north", "south")]
+    finished, collecting = _train(hub, *agents)
+    hub.federation.refresh_from_db()
+    people = _people(world)
+    memberships = {
+        f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
+    }
+    return Scene(
+        world=world,
+        people=people,
+        sessions={name: _session(user) for name, user in people.items()},
+        finished=finished,
+        open=collecting,
+        old=ModelVersion.objects.get(number=1),
+        held=_held(hub),
+        codes={name: enrol.issue_code(getattr(world.cast, name), actor=SYSTEM)[1] for name in ("north", "south")},
+        memberships=memberships,
+    )
+
+
+def nothing() -> uuid.UUID:
+    """The id of what is not there."""
+    return uuid.UUID(int=404)
+
+
+def first_row(scene: Scene, label: str) -> Any:
+    """The key of a row of a model, to open its pages in Django admin with."""
+    if label == "accounts.user":
+        return scene.people["north_user"].pk
+    found = apps.get_model(label)._default_manager.first()
+    assert found is not None, f"the scene needs a {label}"
+    return found.pk

@@ -1,0 +1,62 @@
+"""All addresses of the hub, as the URL resolver knows them, and what a row of the matrix asks."""
+
+from collections.abc import Iterator
+from json import dumps
+from sqlite3 import connect
+from typing import Any
+
+from django.db import connection
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from matrix import LOGIN, Row
+from scene import Scene
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Django admin's addresses without a name: a redirect of old addresses, and the page for what is not there.
+NAMELESS = {"<path:object_id>/", "(?P<url>.*)$"}
+
+
+def addresses(patterns: Any = None, prefix: str = "") -> Iterator[str]:
+    """The qualified names of all addresses; what has none is named by its route."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{prefix}{pattern.namespace}:" if pattern.namespace else prefix
+            yield from addresses(pattern.url_patterns, inner)
+        elif isinstance(pattern, URLPattern):
+            yield prefix + (pattern.name or f"nameless {pattern.pattern}")
+
+
+def send(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) -> Any:
+    """Make the call of a row, or one with another method at the same address."""
+    path = reverse(row.name, kwargs=dict(row.path(scene))) + row.query
+    headers, json, form = (
+        sent(scene, caller) if callable(sent) else sent for sent in (row.headers, row.json, row.form)
+    )
+    client = scene.client(caller, **options)
+    if (method or row.method) == "GET":
+        return client.get(path, headers=headers)
+    if method and method != row.method:
+        return client.generic(method, path, headers=headers)
+    if json is not None:
+        return client.generic(row.method, path, dumps(json), content_type="application/json", headers=headers)
+    if row.method == "POST":
+        return client.post(path, form or {}, headers=headers)
+    return client.generic(row.method, path, b"x", content_type="application/octet-stream", headers=headers)
+
+
+def got(answer: Any) -> int | str:
+    """What the caller got, in the matrix' words."""
+    location = answer.headers.get("Location", "")
+    if answer.status_code == 302:
+        for door in (LOGIN, "/admin/login/?next="):
+            if location.startswith(door):
+                return door
+    status: int = answer.status_code
+    return status
+
+
+def content() -> list[str]:
+    """All rows of the database but sessions, what is known of agents' last calls, and refusals in the audit."""
+    with connect(connection.settings_dict["NAME"]) as database:
+        lines = list(database.iterdump())
+    passing = ('"django_session"', '"federation_agent"', '"audit_audithead"')
+    return [line for line in lines if "'denied'" not in line and not any(word in line for word in passing)]
