@@ -88,7 +88,7 @@ class DataError(AgentError):
     """The hospital's own scans do not allow training."""
 
     exit_code = 6
-    codes = frozenset({"too_few_scans", "data_missing"})
+    codes = frozenset({"too_few_scans", "data_missing", "data_changed"})
 
 
 class UntrustedError(AgentError):

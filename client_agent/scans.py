@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from hospintel_core.features import Extracted, FeatureCache, extract
 log = logging.getLogger(__name__)
 
 MIN_SCANS: Final = 20
+TRIES: Final = 3
 SHOWN_PROBLEMS: Final = 5
 # What the cache leaves free for the journal, models and deltas, without which no round ends.
 DISK_RESERVE: Final = 64 * 1024 * 1024
@@ -35,14 +36,21 @@ _BASE_DIGESTS: Final = {"vgg16": backbone.VGG16_DIGEST, "pixels": backbone.PIXEL
 class Split:
     """Training and validation part: features (n, d) float32, labels (n,) int64.
 
-    ``train_digest`` names the training part: SHA-256 over the content digests of its scans, in order.
+    ``train_digests`` are the content digests (hex) of the training part, ``train_mirrored`` the features of its scans
+    mirrored left to right, row for row, once somebody asked for them.
     """
 
     train_features: npt.NDArray[np.float32]
     train_labels: npt.NDArray[np.int64]
     validation_features: npt.NDArray[np.float32]
     validation_labels: npt.NDArray[np.int64]
-    train_digest: bytes
+    train_digests: tuple[str, ...]
+    train_mirrored: npt.NDArray[np.float32] | None = None
+
+    @property
+    def train_digest(self) -> bytes:
+        """The name of the training part: SHA-256 over the content digests of its scans, in order."""
+        return hashlib.sha256("".join(self.train_digests).encode()).digest()
 
 
 class _LenientCache(FeatureCache):
@@ -91,35 +99,37 @@ class LocalScans:
         _require_enough(sum(counts.values()), found)
         log.info("scans: %s", found)
 
-    def split(self, architecture: Architecture) -> Split:
-        """Features of every usable scan, in two parts: the fixed 20 % for validation, and the rest.
+    def split(self, architecture: Architecture, *, mirror: bool = False) -> Split:
+        """Features of every usable scan, in two parts: the fixed 20 % for validation, and the rest; it also mirrored.
 
         Raises:
             DatasetError: the data cannot be read.
-            DataError: too_few_scans.
+            DataError: too_few_scans; data_changed while they were read, again and again.
             BaseWeightsError: the base that computes missing features is not there.
         """
-        key = (architecture.name, _fingerprint(self._data))
-        if self._kept is None or self._kept[0] != key:
-            # The old features are freed first: both at once may not fit into memory.
+        for _ in range(TRIES):
+            key = (architecture.name, _fingerprint(self._data))
+            if self._kept is None or self._kept[0] != key:
+                # The old features are freed first: both at once may not fit into memory.
+                self._kept = None
+                self._kept = (key, self._split(architecture))
+            split = self._kept[1]
+            if not mirror or split.train_mirrored is not None:
+                return split
+            found = self._extract(architecture, "mirrored scans", only=set(split.train_digests))
+            if found.digests == split.train_digests:
+                split = replace(split, train_mirrored=found.features)
+                self._kept = (key, split)
+                return split
             self._kept = None
-            self._kept = (key, self._extract(architecture))
-        return self._kept[1]
+        raise DataError(
+            "data_changed",
+            "the scans changed while they were read",
+            "let the copying finish, then start the agent again",
+        )
 
-    def _extract(self, architecture: Architecture) -> Split:
-        cache = _LenientCache(self._cache, _BASE_DIGESTS[architecture.base], architecture.name)
-        with (
-            open_dataset(self._data, architecture.class_names) as dataset,
-            self._display.stage("features", "scans") as show,
-        ):
-
-            def on_progress(done: int, total: int) -> None:
-                self._stop.check()
-                show(done, total)
-
-            found = extract(
-                dataset, architecture, lambda: backbone.load_backbone(architecture, self._weights), cache, on_progress
-            )
+    def _split(self, architecture: Architecture) -> Split:
+        found = self._extract(architecture, "features")
         _tell(found)
         _require_enough(len(found), f"{len(found.problems)} broken files were skipped")
         chosen = np.fromiter((is_validation(digest) for digest in found.digests), dtype=np.bool_, count=len(found))
@@ -128,8 +138,31 @@ class LocalScans:
             train_labels=found.labels[~chosen],
             validation_features=found.features[chosen],
             validation_labels=found.labels[chosen],
-            train_digest=hashlib.sha256("".join(compress(found.digests, ~chosen)).encode()).digest(),
+            train_digests=tuple(compress(found.digests, ~chosen)),
         )
+
+    def _extract(self, architecture: Architecture, stage: str, *, only: set[str] | None = None) -> Extracted:
+        """The features of all scans as they are, or of `only` these (content digests), mirrored."""
+        mirror = only is not None
+        cache = _LenientCache(self._cache, _BASE_DIGESTS[architecture.base], architecture.name, mirror=mirror)
+        with (
+            open_dataset(self._data, architecture.class_names) as dataset,
+            self._display.stage(stage, "scans") as show,
+        ):
+
+            def on_progress(done: int, total: int) -> None:
+                self._stop.check()
+                show(done, total)
+
+            return extract(
+                dataset,
+                architecture,
+                lambda: backbone.load_backbone(architecture, self._weights),
+                cache,
+                on_progress,
+                mirror=mirror,
+                wanted=None if only is None else only.__contains__,
+            )
 
 
 def _require_enough(usable: int, explanation: str) -> None:

@@ -68,7 +68,7 @@ def train(agent: Agent, task: Task, row: Row) -> Row:
     """
     head = fetch_head(agent, task.architecture, task.manifest.model)
     began = agent.clock.monotonic()
-    split = agent.scans.split(task.architecture)
+    split = agent.scans.split(task.architecture, mirror=task.manifest.plan.mirror)
     samples = len(split.train_labels)
     log.info("%s: training on %d scans, %d kept for validation", task.name, samples, len(split.validation_labels))
     try:
@@ -101,6 +101,7 @@ def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[A
             split.train_features,
             split.train_labels,
             plan,
+            mirrored=split.train_mirrored,
             seed=training_seed(plan.seed, task.manifest.round, split.train_digest),
             on_epoch=on_epoch,
             should_stop=_Watch(agent, task),

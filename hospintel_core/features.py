@@ -28,8 +28,10 @@ class FeatureCache:
     Files are renamed into place but not synced: the checksum tells a torn one, which is then computed again.
     """
 
-    def __init__(self, folder: Path, backbone_digest: str, architecture: str) -> None:
-        self.folder = folder / f"{architecture}-{RESIZE}-{backbone_digest[:16]}"
+    def __init__(self, folder: Path, backbone_digest: str, architecture: str, *, mirror: bool = False) -> None:
+        view = "-mirrored" if mirror else ""
+        self.folder = folder / f"{architecture}-{RESIZE}{view}-{backbone_digest[:16]}"
+        self.mirror = mirror
 
     def read(self, digest: str, out: Floats) -> bool:
         """Fill ``out`` (d,) with the scan's features; False, and ``out`` undefined, if they are missing or damaged."""
@@ -89,15 +91,24 @@ def extract(
     backbone: Callable[[], Backbone],
     cache: FeatureCache | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    mirror: bool = False,
+    wanted: Callable[[str], bool] | None = None,
 ) -> Extracted:
     """Compute the features of every readable scan, or take them from ``cache``.
 
     ``backbone`` is called once, and only if something is missing: loading TensorFlow takes seconds. A broken file is
     reported in ``problems`` and left out; the same content twice counts once; the same content under two classes is
     a problem (conflicting_label) and counts not at all. ``on_progress(done, total)`` counts the scans that are left.
+    ``mirror`` turns each scan left to right first, and needs a cache that was made for it; ``wanted`` chooses scans by
+    their content digest.
     """
+    if cache is not None and cache.mirror != mirror:
+        raise ValueError("The cache holds features of another view.")
     scans, problems, duplicates = _distinct(dataset)
-    return _Extraction(architecture, backbone, cache, on_progress, problems).run(scans, duplicates)
+    if wanted is not None:
+        scans = {digest: scan for digest, scan in scans.items() if wanted(digest)}
+    return _Extraction(architecture, backbone, cache, on_progress, problems, mirror=mirror).run(scans, duplicates)
 
 
 def _distinct(dataset: Dataset) -> tuple[dict[str, Scan], list[Problem], int]:
@@ -132,7 +143,10 @@ class _Extraction:
         cache: FeatureCache | None,
         on_progress: Callable[[int, int], None] | None,
         problems: list[Problem],
+        *,
+        mirror: bool,
     ) -> None:
+        self.mirror = mirror
         self.architecture, self.cache, self.on_progress, self.problems = architecture, cache, on_progress, problems
         self.load_backbone = backbone
         self.backbone: Backbone | None = None
@@ -163,10 +177,12 @@ class _Extraction:
         if self.cache is not None and self.cache.read(digest, self.features[row]):
             return True
         try:
-            self.images[len(self.pending)] = to_input(read_scan(scan.read()), self.architecture)
+            image = to_input(read_scan(scan.read()), self.architecture)
         except CoreError as error:
             self.problems.append(Problem(scan.name, error.code, error.detail))
             return False
+        # Rows, columns, channels: the columns run from left to right.
+        self.images[len(self.pending)] = image[:, ::-1] if self.mirror else image
         self.pending.append((row, digest))
         if len(self.pending) == BATCH:
             self._flush()

@@ -29,11 +29,14 @@ class Plan:
     batch_size: int = 32
     learning_rate: float = 1e-4
     seed: int = 0
+    mirror: bool = True  # each scan is shown as it is or mirrored left to right, by a coin an epoch
 
     def __post_init__(self) -> None:
         _whole("epochs", self.epochs, 1, 100)
         _whole("batch_size", self.batch_size, 1, 1024)
         _whole("seed", self.seed, 0, _MAX_INT)
+        if type(self.mirror) is not bool:
+            raise PlanError("plan_field", "mirror must be true or false.")
         if type(self.learning_rate) not in {int, float}:
             raise PlanError("plan_field", "learning_rate must be a number.")
         if not 0 < self.learning_rate <= 1:

@@ -124,6 +124,7 @@ def train_head(
     plan: Plan,
     *,
     seed: int,
+    mirrored: Floats | None = None,
     dropout: bool = True,
     batches: Iterable[Sequence[int] | npt.NDArray[np.integer]] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
@@ -132,13 +133,17 @@ def train_head(
     """Train ``head`` on ``features`` (n, d) float32 with ``labels`` (n,); return the new head and a result per epoch.
 
     Sparse categorical crossentropy, Adam as in Keras 3 (Kingma and Ba 2015), order reshuffled each epoch. ``batches``
-    replaces the shuffled order of every epoch by the given row numbers. Neither ``head`` nor ``features`` is changed;
-    the feature matrix is never copied. The same input and seed give the same bytes.
+    replaces the shuffled order of every epoch by the given row numbers. ``mirrored`` (n, d) holds the features of the
+    mirrored scans, row for row: in every epoch a fair coin decides for each row which of the two is shown. Neither
+    ``head`` nor ``features`` is changed; the feature matrix is never copied. The same input and seed give the same
+    bytes.
 
     Raises TrainingError: no_samples, training_shape, training_labels, training_stopped (``should_stop`` said so; it is
     asked after each batch), training_not_finite (a loss or weight that diverged).
     """
     _check_input(architecture, head, features, labels)
+    if mirrored is not None:
+        _check_input(architecture, head, mirrored, labels)
     if not len(features):
         raise TrainingError("no_samples", "There is no scan to train on.")
     head = {name: np.array(array, dtype=np.float32, order="C") for name, array in head.items()}
@@ -151,10 +156,13 @@ def train_head(
     for epoch in range(1, plan.epochs + 1):
         started = time.perf_counter()
         rows = order if order is not None else _shuffled(rng, len(features), plan.batch_size)
+        turned = None if mirrored is None else rng.random(len(features)) < 0.5  # noqa: PLR2004 - a fair coin
         loss, correct, seen = 0.0, 0, 0
         for batch in rows:
             # mode="clip": with the default "raise" numpy gathers into a second buffer first.
             inputs = np.take(features, batch, axis=0, out=network.inputs[: len(batch)], mode="clip")
+            if mirrored is not None and turned is not None:
+                inputs[turned[batch]] = mirrored[batch[turned[batch]]]
             batch_loss, batch_correct = _train_batch(network, adam, inputs, labels[batch], rng if dropout else None)
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(batch)
             if should_stop is not None and should_stop():

@@ -30,12 +30,18 @@ def test_a_round_ends_accepted_with_the_delta_of_the_training_scans(agent: Agent
     row = Service(agent).once(timeout=60)
     (update,) = round_.updates
     assert (row.state, update.state) == (State.ACCEPTED, "ACCEPTED")
-    split = agent.scans.split(hub.architecture)
+    split = agent.scans.split(hub.architecture, mirror=True)
     assert update.header.num_samples == len(split.train_labels) == row.samples
     head = weights.loads(hub.models[hub.current], hub.architecture.head_schema)[0]
     seed = training_seed(0, 1, split.train_digest)
     trained, _ = train_head(
-        hub.architecture, head, split.train_features, split.train_labels, round_.manifest.plan, seed=seed
+        hub.architecture,
+        head,
+        split.train_features,
+        split.train_labels,
+        round_.manifest.plan,
+        mirrored=split.train_mirrored,
+        seed=seed,
     )
     for name, array in update.delta.items():
         np.testing.assert_array_equal(array, trained[name] - head[name])

@@ -2,12 +2,16 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from client_agent_parts import local_scans
 
 from client_agent.clock import Stop, StopRequested
+from client_agent.console import LineDisplay, Stage
 from client_agent.errors import DataError
 from hospintel_core.architectures import CLASSES, get
 from hospintel_core.dataset import is_validation
@@ -104,3 +108,48 @@ def test_a_request_to_stop_ends_the_extraction_between_two_scans(data: Path, tmp
     stop.requested = True
     with pytest.raises(StopRequested):
         local_scans(data, tmp_path, stop).split(PIXELS)
+
+
+def test_mirrored_features_lie_beside_the_training_part(data: Path, tmp_path: Path) -> None:
+    local = local_scans(data, tmp_path)
+    plain = local.split(PIXELS)
+    both = local.split(PIXELS, mirror=True)
+    assert plain.train_mirrored is None
+    assert both.train_features is plain.train_features
+    assert both.train_mirrored is not None
+    size = PIXELS.input_size
+    turned = both.train_features.reshape(-1, size, size)[:, :, ::-1].reshape(-1, size * size)
+    # The base of this architecture is the scan itself, so its mirror image is known.
+    np.testing.assert_array_equal(both.train_mirrored, turned)
+    assert local.split(PIXELS, mirror=True) is both
+    assert local.split(PIXELS) is both
+
+
+def test_a_scan_that_is_changed_between_the_two_views_is_read_again(data: Path, tmp_path: Path) -> None:
+    def digest_of(path: Path) -> str:
+        return content_digest(path.read_bytes())
+
+    class Copying(LineDisplay):
+        """Somebody takes a scan out of the folder just when the mirrored ones are begun."""
+
+        left = 2
+
+        @contextmanager
+        def stage(self, name: str, unit: str) -> Iterator[Stage]:
+            if name == "mirrored scans" and self.left:
+                self.left -= 1
+                next(path for path in sorted(data.glob("*/*.png")) if not is_validation(digest_of(path))).unlink()
+            with super().stage(name, unit) as show:
+                yield show
+
+    display = Copying(logging.getLogger("client_agent"))
+    local = local_scans(data, tmp_path, display=display)
+    split = local.split(PIXELS, mirror=True)
+    files = [path for path in sorted(data.glob("*/*.png")) if not is_validation(digest_of(path))]
+    assert len(split.train_labels) == len(files)
+    assert split.train_mirrored is not None
+    display.left = 3
+    (data / CLASSES[0] / "new.png").write_bytes(files[0].read_bytes() + b"\0")
+    with pytest.raises(DataError) as caught:
+        local.split(PIXELS, mirror=True)
+    assert caught.value.code == "data_changed"

@@ -42,9 +42,9 @@ def write(root, files):
     return root
 
 
-def run(root, backbone=None, cache=None, on_progress=None):
+def run(root, backbone=None, cache=None, on_progress=None, **chosen):
     with open_dataset(root, CLASSES) as found:
-        return extract(found, PIXELS, backbone or PixelsBackbone, cache, on_progress)
+        return extract(found, PIXELS, backbone or PixelsBackbone, cache, on_progress, **chosen)
 
 
 @pytest.fixture
@@ -206,3 +206,39 @@ def test_a_grey_jpeg_and_its_rgb_twin_have_the_same_features(tmp_path):
         files[f"glioma/{mode}.png"] = buffer.getvalue()
     found = run(write(tmp_path / "scans", files))
     assert np.array_equal(found.features[0], found.features[1])
+
+
+def mirrored_png(data):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_mirrored_features_are_those_of_the_scan_turned_left_to_right(tmp_path):
+    files = {f"glioma/{n}.png": png(n) for n in range(5)}
+    turned = {name: mirrored_png(data) for name, data in files.items()}
+    found = run(write(tmp_path / "scans", files), mirror=True)
+    assert np.array_equal(found.features, run(write(tmp_path / "turned", turned)).features)
+    assert not np.array_equal(found.features, run(tmp_path / "scans").features)
+    # They are the same scans all the same.
+    assert found.digests == run(tmp_path / "scans").digests
+
+
+def test_only_wanted_scans_are_computed(tmp_path):
+    root = write(tmp_path / "scans", {f"glioma/{n}.png": png(n) for n in range(5)})
+    every = run(root)
+    backbone = CountingBackbone()
+    found = run(root, lambda: backbone, wanted={every.digests[1], every.digests[4]}.__contains__)
+    assert found.names == (every.names[1], every.names[4])
+    assert np.array_equal(found.features, every.features[[1, 4]])
+    assert backbone.batches == [2]
+
+
+def test_plain_and_mirrored_features_are_kept_apart(tmp_path, cache):
+    root = write(tmp_path / "scans", {"glioma/a.png": png(1)})
+    turned = FeatureCache(tmp_path / "cache", PixelsBackbone.digest, PIXELS.name, mirror=True)
+    plain, mirrored = run(root, cache=cache), run(root, cache=turned, mirror=True)
+    assert np.array_equal(run(root, never, cache).features, plain.features)
+    assert np.array_equal(run(root, never, turned, mirror=True).features, mirrored.features)
+    with pytest.raises(ValueError, match="another view"):
+        run(root, cache=cache, mirror=True)

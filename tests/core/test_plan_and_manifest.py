@@ -44,6 +44,7 @@ PLANS = st.builds(
     batch_size=st.integers(1, 1024),
     learning_rate=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**53 - 1),
+    mirror=st.booleans(),
 )
 
 
@@ -58,7 +59,7 @@ def from_json(**changes):
 
 
 def test_the_defaults_are_those_of_the_design():
-    assert Plan().to_dict() == {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4, "seed": 0}
+    assert Plan().to_dict() == {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4, "seed": 0, "mirror": True}
 
 
 @given(PLANS)
@@ -91,6 +92,8 @@ def test_missing_fields_of_a_plan_have_their_defaults():
         ("plan_range", {"learning_rate": float("nan")}),
         ("plan_range", {"learning_rate": float("inf")}),
         ("plan_field", {"learning_rate": True}),
+        ("plan_field", {"mirror": 1}),
+        ("plan_field", {"mirror": "yes"}),
         ("plan_field", {"learning_rate": "1e-4"}),
         ("plan_range", {"seed": -1}),
         ("plan_range", {"seed": 2**53}),

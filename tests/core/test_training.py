@@ -105,6 +105,43 @@ def test_the_vgg16_head_trains_to_identical_bytes_twice():
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)
 
 
+def first_batches(features, mirrored, *, epochs=1, batches=None):
+    """A head whose hidden layer only remembers: its kernel moves where an input was shown."""
+    head = architectures.initial_head(PIXELS, 1)
+    labels = np.zeros(len(features), np.int64)
+    plan = Plan(epochs=epochs, batch_size=len(features))
+    return training.train_head(PIXELS, head, features, labels, plan, mirrored=mirrored, seed=5, batches=batches)[0]
+
+
+def test_rows_are_shown_plain_or_mirrored_by_the_toss_of_a_coin():
+    n = 64
+    plain, mirrored = np.zeros((n, 256), np.float32), np.zeros((n, 256), np.float32)
+    plain[np.arange(n), np.arange(n)] = 1
+    mirrored[np.arange(n), 128 + np.arange(n)] = 1
+    before = architectures.initial_head(PIXELS, 1)["head_dense/kernel"]
+    moved = (first_batches(plain, mirrored)["head_dense/kernel"] != before).any(axis=1)
+    # Each row moved the weights of its plain or of its mirrored input, never of both.
+    assert (moved[:n] ^ moved[128 : 128 + n]).all()
+    assert n // 4 < moved[:n].sum() < 3 * n // 4
+    moved = (first_batches(plain, mirrored, epochs=12)["head_dense/kernel"] != before).any(axis=1)
+    assert (moved[:n] & moved[128 : 128 + n]).all()
+
+
+def test_mirrored_equal_to_plain_changes_only_the_shuffle():
+    features, _ = blobs(40)
+    batches = [np.arange(40)]
+    one, two = (first_batches(features, mirrored, batches=batches) for mirrored in (None, features.copy()))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_mirrored_features_of_another_shape_are_refused():
+    features, _ = blobs(40)
+    for mirrored, code in ((features[:, :-1], "training_shape"), (features[:-1], "training_labels")):
+        with pytest.raises(TrainingError) as caught:
+            first_batches(features, mirrored)
+        assert caught.value.code == code
+
+
 def test_neither_the_head_nor_the_features_are_changed():
     features, labels = blobs(50)
     head = architectures.initial_head(PIXELS, 1)

@@ -12,6 +12,12 @@ from apps.federation.pipeline.rollback import rollback
 from apps.federation.pipeline.step import Refusal
 
 
+@pytest.fixture
+def momentum(hub):
+    """The federation carries nine tenths of a movement on."""
+    configure(hub.federation, {"server_momentum": 0.9}, actor="user:1")
+
+
 def take_part(hub, agents, seeds):
     for agent, seed in zip(agents, seeds, strict=True):
         agent.take_part(seed=seed, num_samples=100)
@@ -44,7 +50,7 @@ def same(one, other):
     return all(np.array_equal(one[name], other[name]) for name in one.keys() | other.keys())
 
 
-def test_the_second_round_of_a_run_carries_the_movement_of_the_first_on(hub, north, south):
+def test_the_second_round_of_a_run_carries_the_movement_of_the_first_on(hub, momentum, north, south):
     hub.open_round(north, south, rounds=2)
     take_part(hub, (north, south), (1, 2))
     take_part(hub, (north, south), (3, 4))
@@ -54,8 +60,7 @@ def test_the_second_round_of_a_run_carries_the_movement_of_the_first_on(hub, nor
     assert [event["facts"]["server_momentum"] for event in hub.events(action="round.evaluating")] == [0.9, 0.9]
 
 
-def test_without_momentum_rounds_are_plain_averaging(hub, north, south):
-    configure(hub.federation, {"server_momentum": 0.0}, actor="user:1")
+def test_by_default_rounds_are_plain_averaging(hub, north, south):
     hub.open_round(north, south, rounds=2)
     take_part(hub, (north, south), (1, 2))
     take_part(hub, (north, south), (3, 4))
@@ -63,7 +68,7 @@ def test_without_momentum_rounds_are_plain_averaging(hub, north, south):
     assert same(second, averaged(first, (3, 4)))
 
 
-def test_the_next_run_starts_without_momentum(hub, north, south):
+def test_the_next_run_starts_without_momentum(hub, momentum, north, south):
     for seeds in ((1, 2), (3, 4)):
         round_ = hub.open_round(north, south, rounds=2)
         take_part(hub, (north, south), seeds)
@@ -72,7 +77,7 @@ def test_the_next_run_starts_without_momentum(hub, north, south):
     assert same(second, averaged(first, (3, 4)))
 
 
-def test_after_a_rollback_nothing_is_carried_on(hub, north, south):
+def test_after_a_rollback_nothing_is_carried_on(hub, momentum, north, south):
     hub.open_round(north, south, rounds=2)
     take_part(hub, (north, south), (1, 2))
     _, following = rollback(ModelVersion.objects.get(number=1), actor="user:1")
@@ -83,7 +88,7 @@ def test_after_a_rollback_nothing_is_carried_on(hub, north, south):
     assert same(second, averaged(seed, (3, 4)))
 
 
-def test_a_round_that_is_tried_again_carries_the_same_movement_on(hub, north, south):
+def test_a_round_that_is_tried_again_carries_the_same_movement_on(hub, momentum, north, south):
     hub.open_round(north, south, rounds=2)
     take_part(hub, (north, south), (1, 2))
     failed = hub.current_round()

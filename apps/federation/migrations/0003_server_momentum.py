@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="federation",
             name="server_momentum",
-            field=models.FloatField(default=0.9),
+            field=models.FloatField(default=0),
         ),
     ]

@@ -26,7 +26,7 @@ class Federation(models.Model):
     classes = models.JSONField(default=default_classes)
     codec = models.CharField(max_length=30, default="float32")
     rule = models.CharField(max_length=30, default="fedavg")
-    server_momentum = models.FloatField(default=0.9)
+    server_momentum = models.FloatField(default=0)
     plan = models.JSONField(default=dict)
     min_updates = models.PositiveIntegerField(default=2)
     grace = models.PositiveIntegerField(default=120)

@@ -28,7 +28,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 FRACTIONS = frozenset({"gate_margin", "server_momentum"})
 # How updates become a version: what an open round was begun with holds for it.
 COMBINING = frozenset({"rule", "server_momentum"})
-PLAN_FIELDS = ("epochs", "batch_size", "learning_rate")
+PLAN_FIELDS = ("epochs", "batch_size", "learning_rate", "mirror")
 
 
 def settings_of(federation: Federation) -> dict[str, Scalar]:

@@ -1,6 +1,6 @@
 """`manage.py set_federation`: show or change the limits of a joint model."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
@@ -20,8 +20,24 @@ HELP = {
     "epochs": "local epochs a round, for runs that start later",
     "batch_size": "scans in a training step, likewise",
     "learning_rate": "of Adam, likewise",
+    "mirror": "yes or no: whether scans are also shown mirrored left to right, likewise",
 }
-KINDS: dict[str, Any] = {"gate_margin": float, "server_momentum": float, "learning_rate": float, "rule": str}
+
+
+def yes_or_no(text: str) -> bool:
+    """Return what was meant. Raises ArgumentTypeError."""
+    if text not in {"yes", "no"}:
+        raise ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
+KINDS: dict[str, Any] = {
+    "gate_margin": float,
+    "server_momentum": float,
+    "learning_rate": float,
+    "rule": str,
+    "mirror": yes_or_no,
+}
 
 
 class Command(FederationCommand):
@@ -42,4 +58,5 @@ class Command(FederationCommand):
         if changes:
             enqueue(configure(federation, changes, actor=COMMAND))
         for name, value in settings_of(federation).items():
-            self.stdout.write(f"{name:<18}{value}")
+            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            self.stdout.write(f"{name:<18}{shown}")
