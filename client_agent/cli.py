@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from client_agent import __version__, enrol, show
+from client_agent import __version__, enrol, sheet, show
 from client_agent.agent import Agent, open_agent
 from client_agent.clock import Stop, StopRequested
 from client_agent.config import Home, load_config
@@ -180,6 +180,29 @@ def evaluate(
     """Measure the hub's current model on the local validation scans; nothing is sent."""
     with _reporting(), _opened(home, data, weights, log_level) as agent:
         show.evaluation(agent)
+
+
+@app.command("report")
+def report_command(
+    *,
+    number: Annotated[
+        int | None, typer.Option("--round", min=0, help="Only the rounds with this number.", show_default="all rounds")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; an older one is replaced.", show_default="stdout")
+    ] = None,
+    home: HomeOption = None,
+    log_level: LevelOption = LogLevel.WARNING,
+) -> None:
+    """Write this agent's rounds as CSV, from its own journal; nothing is sent."""
+    set_up(log_level)
+    with _reporting():
+        place = _home(home)
+        text = sheet.sheet(place, load_config(place), number)
+        if output is None:
+            show.raw(text)
+        else:
+            sheet.write_sheet(output, text)
 
 
 def _home(path: Path | None) -> Home:

@@ -46,6 +46,7 @@ class SetupError(AgentError):
             "home_exposed",
             "no_data_path",
             "bad_hub_url",
+            "output_unwritable",
         }
     )
 
@@ -120,10 +121,10 @@ class StorageError(AgentError):
 
 
 class NoTaskError(AgentError):
-    """`once` waited its whole --timeout and the hub had nothing to do."""
+    """`once` waited its whole --timeout and the hub had nothing to do; or `report` knows no such round."""
 
     exit_code = 9
-    codes = frozenset({"no_task"})
+    codes = frozenset({"no_task", "no_round"})
 
 
 CORE_EXIT_CODES: Final[tuple[tuple[type[core.CoreError], int], ...]] = (

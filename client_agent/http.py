@@ -188,7 +188,7 @@ class Http:
             method, path, params=params, json_body=json_body, content=content, headers=headers, timeout=timeout
         ) as response:
             body = _read_capped(response, MAX_ANSWER)
-            self.bytes_up += len(content) if content is not None else 0
+            self.bytes_up += len(response.request.content)
             self.bytes_down += len(body)
             answer = Answer(response.status_code, response.headers, body)
         _raise_for_status(answer)

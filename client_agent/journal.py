@@ -7,6 +7,7 @@ One row per round and kind of task. SQLite with WAL and synchronous=FULL: what a
 An `evaluate` task goes from TASK to ACCEPTED at once. TRANSITIONS has the ways back.
 """
 
+import itertools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,6 @@ from uuid import UUID
 
 from client_agent.errors import StorageError, storing
 
-SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT: Final = 10.0
 
 
@@ -51,38 +51,68 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     State.REFUSED: frozenset(),
 }
 
-_TABLES: Final = """
-CREATE TABLE rounds (
-    round_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    federation TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    manifest TEXT NOT NULL,
-    code TEXT NOT NULL DEFAULT '',
-    detail TEXT NOT NULL DEFAULT '',
-    attempt INTEGER NOT NULL DEFAULT 0,
-    sealed_ms INTEGER NOT NULL DEFAULT 0,
-    sealed_digest TEXT NOT NULL DEFAULT '',
-    samples INTEGER NOT NULL DEFAULT 0,
-    train_ms INTEGER NOT NULL DEFAULT 0,
-    bytes_up INTEGER NOT NULL DEFAULT 0,
-    bytes_down INTEGER NOT NULL DEFAULT 0,
-    started_ms INTEGER NOT NULL,
-    changed_ms INTEGER NOT NULL,
-    PRIMARY KEY (round_id, kind)
-) WITHOUT ROWID;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('seq', 0);
-"""
+# Entry n brings a journal from format n to n + 1; a journal of any age is brought to the newest when it is opened.
+_FORMATS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE rounds (
+            round_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            federation TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            manifest TEXT NOT NULL,
+            code TEXT NOT NULL DEFAULT '',
+            detail TEXT NOT NULL DEFAULT '',
+            attempt INTEGER NOT NULL DEFAULT 0,
+            sealed_ms INTEGER NOT NULL DEFAULT 0,
+            sealed_digest TEXT NOT NULL DEFAULT '',
+            samples INTEGER NOT NULL DEFAULT 0,
+            train_ms INTEGER NOT NULL DEFAULT 0,
+            bytes_up INTEGER NOT NULL DEFAULT 0,
+            bytes_down INTEGER NOT NULL DEFAULT 0,
+            started_ms INTEGER NOT NULL,
+            changed_ms INTEGER NOT NULL,
+            PRIMARY KEY (round_id, kind)
+        ) WITHOUT ROWID
+        """,
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO counters VALUES ('seq', 0)",
+    ),
+    # What the hospital's sheet of rounds tells beyond that.
+    (
+        "ALTER TABLE rounds ADD COLUMN version INTEGER",
+        "ALTER TABLE rounds ADD COLUMN model TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE rounds ADD COLUMN report TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE rounds ADD COLUMN trained TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE rounds ADD COLUMN epochs TEXT NOT NULL DEFAULT ''",
+    ),
+)
+SCHEMA_VERSION: Final = len(_FORMATS)
 _CHANGES: Final = frozenset(
-    {"code", "detail", "attempt", "sealed_ms", "sealed_digest", "samples", "train_ms", "manifest"}
+    {
+        "code",
+        "detail",
+        "attempt",
+        "sealed_ms",
+        "sealed_digest",
+        "samples",
+        "train_ms",
+        "manifest",
+        "report",
+        "trained",
+        "epochs",
+    }
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One task. `manifest` is the hub's signed manifest as it came (JSON); times are ms UTC, sizes bytes."""
+    """One task. `manifest` is the hub's signed manifest as it came (JSON); times are ms UTC, sizes bytes.
+
+    `version` and `model` (SHA-256) name what was received. As JSON, empty until it is known: `report`, how good that is
+    on the validation scans; `trained`, how many scans of each class trained; `epochs`, loss and accuracy of each epoch.
+    """
 
     round_id: UUID
     kind: str
@@ -101,6 +131,11 @@ class Row:
     bytes_down: int
     started_ms: int
     changed_ms: int
+    version: int | None
+    model: str
+    report: str
+    trained: str
+    epochs: str
 
     @property
     def final(self) -> bool:
@@ -132,7 +167,16 @@ class Journal:
         self._db.close()
 
     def begin(
-        self, *, round_id: UUID, kind: str, federation: str, number: int, manifest: str, issued_ms: int = 0
+        self,
+        *,
+        round_id: UUID,
+        kind: str,
+        federation: str,
+        number: int,
+        manifest: str,
+        version: int | None = None,
+        model: str = "",
+        issued_ms: int = 0,
     ) -> Row:
         """Note a task that the hub gave; one that is open already stays as it is, one that ended well starts again.
 
@@ -142,14 +186,15 @@ class Journal:
         with self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO rounds"
-                " (round_id, kind, federation, number, state, manifest, started_ms, changed_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (str(round_id), kind, federation, number, State.TASK, manifest, now, now),
+                " (round_id, kind, federation, number, state, manifest, version, model, started_ms, changed_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (str(round_id), kind, federation, number, State.TASK, manifest, version, model, now, now),
             )
             self._db.execute(
-                "UPDATE rounds SET state = ?, manifest = ?, code = '', detail = '', attempt = 0, changed_ms = ?"
+                "UPDATE rounds SET state = ?, manifest = ?, version = ?, model = ?,"
+                " code = '', detail = '', attempt = 0, changed_ms = ?"
                 " WHERE round_id = ? AND kind = ? AND state IN (?, ?)",
-                (State.TASK, manifest, now, str(round_id), kind, State.ACCEPTED, State.EXPIRED),
+                (State.TASK, manifest, version, model, now, str(round_id), kind, State.ACCEPTED, State.EXPIRED),
             )
             self._db.execute(
                 "INSERT INTO counters VALUES ('issued_ms', ?)"
@@ -225,15 +270,19 @@ class Journal:
         """The newest tasks, newest first."""
         return self._select("ORDER BY started_ms DESC, changed_ms DESC LIMIT ?", (limit,))
 
+    def rounds(self, number: int | None = None) -> list[Row]:
+        """All tasks, or those of the rounds with this number (each run counts anew), oldest first."""
+        order = "ORDER BY started_ms, changed_ms, round_id, kind"
+        return self._select(order, ()) if number is None else self._select(f"WHERE number = ? {order}", (number,))
+
     def _open(self) -> None:
         try:
             with storing("the journal"):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
-                (version,) = self._db.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    self._db.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-                    version = SCHEMA_VERSION
+                version = self._version()
+            if version < SCHEMA_VERSION:
+                version = self._bring_up()
         except sqlite3.DatabaseError as error:
             raise StorageError(
                 "journal_broken",
@@ -246,6 +295,19 @@ class Journal:
                 f"the journal has format {version}, which this version does not know",
                 "update the agent",
             )
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _bring_up(self) -> int:
+        """Bring the file to the newest format, in one step; returns the format that it then has."""
+        with self._transaction():
+            # Another command may have done it while this one waited for the lock.
+            for statement in itertools.chain(*_FORMATS[self._version() :]):
+                self._db.execute(statement)
+            if self._version() < SCHEMA_VERSION:
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return self._version()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -148,6 +148,8 @@ class Service:
             federation=manifest.federation,
             number=manifest.round,
             manifest=json.dumps(signed.to_wire()),
+            version=manifest.version,
+            model=manifest.model,
             issued_ms=manifest.issued_ms,
         )
         for other in agent.journal.unfinished():

@@ -1,6 +1,7 @@
 """What the commands print on stdout: plain text and small tables."""
 
 import logging
+import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -86,6 +87,12 @@ def evaluation(agent: Agent) -> None:
         shares = (figures.recall, figures.precision, figures.f1)
         table.add_row(name, str(figures.support), *("-" if share is None else f"{share:.4f}" for share in shares))
     Console().print(table)
+
+
+def raw(text: str) -> None:
+    """Print text as it is, line ends included, in UTF-8 whatever the terminal's language."""
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
 
 
 def _latest(home: Home) -> list[Row]:

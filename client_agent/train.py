@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from client_agent.agent import Agent
 from client_agent.config import write_private
 from client_agent.errors import AgentError, HubRefusedError, storing
@@ -73,20 +75,30 @@ def train(agent: Agent, task: Task, row: Row) -> Row:
     log.info("%s: training on %d scans, %d kept for validation", task.name, samples, len(split.validation_labels))
     try:
         report = evaluate_head(task.architecture, head, split.validation_features, split.validation_labels)
-        trained, last = _train_head(agent, task, head, split)
+        trained, epochs = _train_head(agent, task, head, split)
     except TrainingError as error:
         if error.code == "training_stopped":
             return agent.journal.advance(row, State.EXPIRED, code="round_closed", detail="it ended during the training")
         return agent.journal.advance(row, State.REFUSED, code=error.code, detail=error.detail)
     train_ms = round((agent.clock.monotonic() - began) * 1000)
+    last = epochs[-1]
     log.info("%s: trained in %.1f s, loss %.4f, accuracy %.4f", task.name, train_ms / 1000, last.loss, last.accuracy)
     delta = {name: trained[name] - head[name] for name in head}
-    _keep_delta(delta_path(agent, row), delta, replace(report, train_ms=train_ms))
-    return agent.journal.advance(row, State.TRAINED, samples=samples, train_ms=train_ms)
+    report = replace(report, train_ms=train_ms)
+    _keep_delta(delta_path(agent, row), delta, report)
+    return agent.journal.advance(
+        row,
+        State.TRAINED,
+        samples=samples,
+        train_ms=train_ms,
+        report=report.to_json(),
+        trained=json.dumps(np.bincount(split.train_labels, minlength=task.architecture.classes).tolist()),
+        epochs=json.dumps([[round(epoch.loss, 6), round(epoch.accuracy, 6)] for epoch in epochs]),
+    )
 
 
-def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[Arrays, EpochResult]:
-    """The trained head and how the last epoch went."""
+def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[Arrays, list[EpochResult]]:
+    """The trained head and how each epoch went."""
     plan = task.manifest.plan
     with agent.display.stage(f"{task.name}: training", "epochs") as show:
         show(0, plan.epochs)
@@ -106,7 +118,7 @@ def _train_head(agent: Agent, task: Task, head: Arrays, split: Split) -> tuple[A
             on_epoch=on_epoch,
             should_stop=_Watch(agent, task),
         )
-    return trained, results[-1]
+    return trained, results
 
 
 def evaluate(agent: Agent, task: Task, row: Row) -> Row:
@@ -126,7 +138,7 @@ def evaluate(agent: Agent, task: Task, row: Row) -> Row:
     body = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     signature = signing.sign(signing.DOMAIN_REPORT, body.encode(), agent.key)
     spent = round((agent.clock.monotonic() - began) * 1000)
-    facts = {"samples": report.n, "train_ms": spent}
+    facts: dict[str, str | int] = {"samples": report.n, "train_ms": spent, "report": report.to_json()}
     try:
         agent.hub.report(task.manifest.round_id, body, signature)
     except HubRefusedError as error:

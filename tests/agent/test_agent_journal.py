@@ -1,14 +1,19 @@
 """The journal: legal steps only, numbers that never come back, and files of other versions."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from client_agent.errors import StorageError
-from client_agent.journal import FINAL, TRANSITIONS, Journal, Row, State
+from client_agent.journal import _FORMATS, FINAL, SCHEMA_VERSION, TRANSITIONS, Journal, Row, State
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -113,11 +118,65 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     Journal(path).close()
     newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     newer.close()
     with pytest.raises(StorageError) as caught:
         Journal(path)
     assert "update the agent" in caught.value.hint
+
+
+def _first_format(path: Path) -> None:
+    """A journal as the first version of the agent left it, in the midst of a round."""
+    with closing(sqlite3.connect(path)) as old:
+        for statement in _FORMATS[0]:
+            old.execute(statement)
+        old.execute(
+            "INSERT INTO rounds (round_id, kind, federation, number, state, manifest, samples, started_ms, changed_ms)"
+            " VALUES (?, 'train', 'brain-mri', 7, 'TRAINED', '{}', 40, 1, 2)",
+            (str(UUID(int=7)),),
+        )
+        old.execute("UPDATE counters SET value = 5 WHERE name = 'seq'")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+
+
+def test_a_journal_of_the_first_format_is_brought_up_and_its_open_round_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    _first_format(path)
+    with Journal(path) as journal:
+        (row,) = journal.unfinished()
+        assert (row.number, row.state, row.samples, row.version, row.report) == (7, State.TRAINED, 40, None, "")
+        journal.advance(row, State.SEALED, attempt=1)
+        assert journal.next_seq() == 6
+        fresh = _begin(journal)
+        journal.advance(fresh, State.TRAINED, report="{}", trained="[1]", epochs="[]")
+    with Journal(path) as journal:
+        assert [row.number for row in journal.rounds()] == [7, 1]
+        assert [row.trained for row in journal.rounds(1)] == ["[1]"]
+
+
+def test_two_commands_that_bring_a_journal_up_at_once_do_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    _first_format(path)
+    code = "import sys; from pathlib import Path; from client_agent.journal import Journal; Journal(Path(sys.argv[1]))"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT) for _ in range(6)]
+    assert [process.wait(timeout=30) for process in processes] == [0] * 6
+    with Journal(path) as journal:
+        assert len(journal.rounds()) == 1
+
+
+def test_an_upgrade_that_breaks_off_leaves_the_old_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    _first_format(path)
+    with closing(sqlite3.connect(path)) as old:
+        # The last of the new columns is there already: the upgrade fails at its last step.
+        old.execute("ALTER TABLE rounds ADD COLUMN epochs TEXT")
+        old.commit()
+    with pytest.raises(StorageError):
+        Journal(path)
+    with closing(sqlite3.connect(path)) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert "version" not in [column[1] for column in old.execute("PRAGMA table_info(rounds)")]
 
 
 def test_a_folder_that_is_not_there_cannot_hold_a_journal(tmp_path: Path) -> None:
