@@ -17,7 +17,7 @@ import platformdirs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from client_agent.errors import SetupError, storage_error, storing
-from client_agent.http import check_hub_url
+from client_agent.route import check_hub_url
 from hospintel_core import files, signing
 from hospintel_core.errors import SignatureError
 

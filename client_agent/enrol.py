@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client_agent.config import Config, Home, already_enrolled
 from client_agent.errors import DataError, UntrustedError
-from client_agent.http import Http, check_hub_url
+from client_agent.http import Http
 from client_agent.hub import Enrolled, Hub
+from client_agent.route import check_hub_url
 from hospintel_core import signing
 
 log = logging.getLogger(__name__)

@@ -46,6 +46,7 @@ class SetupError(AgentError):
             "home_exposed",
             "no_data_path",
             "bad_hub_url",
+            "proxy_unusable",
             "output_unwritable",
         }
     )
@@ -63,6 +64,7 @@ class HubUnreachableError(AgentError):
             "connection_cut",
             "proxy_failed",
             "tls_untrusted",
+            "tls_failed",
             "insecure_hub",
         }
     )

@@ -4,16 +4,15 @@ import hashlib
 import json
 import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -23,11 +22,11 @@ from client_agent.errors import (
     AgentError,
     HubRefusedError,
     HubUnreachableError,
-    SetupError,
     UntrustedError,
     printable,
     storing,
 )
+from client_agent.route import Route, check_hub_url, find_route, tls_context
 
 API: Final = "/api/v1/"
 CONNECT_TIMEOUT: Final = 10.0
@@ -38,6 +37,16 @@ CHUNK: Final = 64 * 1024
 _BUSY: Final = frozenset({408, 425, 429, *range(500, 600)})
 _SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _PROXY_HINT: Final = "set HTTPS_PROXY (and NO_PROXY) as for other programs on this machine; see docs/agent.md"
+_PORT_HINT: Final = "check the address and the port, and ask the hub's administrator whether the hub is up"
+_NAME_HINT: Final = "check the address; where outside names are known to the proxy alone, set HTTPS_PROXY"
+_CA_HINT: Final = (
+    "give the CA that issued it with --ca FILE, or add it to the machine's certificates; a proxy that inspects TLS has"
+    " a CA of its own"
+)
+_CLOCK_HINT: Final = "check this machine's date and time; if they are right, the hub's administrator must renew it"
+_WRONG_NAME_HINT: Final = "use the name that the hub's certificate is for; ask the hub's administrator"
+# X509_V_ERR_*: not yet valid, expired, another name, another address.
+_TRUST_HINTS: Final = {9: _CLOCK_HINT, 10: _CLOCK_HINT, 62: _WRONG_NAME_HINT, 64: _WRONG_NAME_HINT}
 _OTHER_PARTY_HINT: Final = "a proxy or login page may have answered in the hub's place: check the address and the proxy"
 
 
@@ -71,68 +80,6 @@ def malformed(why: str) -> UntrustedError:
     return UntrustedError("answer_malformed", f"the hub's answer is not understood: {why}", _OTHER_PARTY_HINT)
 
 
-def check_hub_url(url: str) -> str:
-    """The hub's address without a trailing slash; https, or http to this machine itself.
-
-    Raises:
-        SetupError: bad_hub_url.
-        HubUnreachableError: insecure_hub.
-    """
-    try:
-        parts = urlsplit(url.strip())
-        _ = parts.port
-    except ValueError as error:
-        raise SetupError("bad_hub_url", f"{printable(url)} is not an address: {error}") from error
-    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-        raise SetupError(
-            "bad_hub_url", f"{printable(url)} is not a hub's address", "write it like https://hub.example.org"
-        )
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise HubUnreachableError(
-            "insecure_hub",
-            f"{printable(url)} is plain http; only a hub on this machine itself may be reached without TLS",
-            "use the hub's https address; for a test certificate add --ca FILE",
-        )
-    return url.strip().rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer with verification. `ca` (PEM) replaces the machine's own roots.
-
-    Raises:
-        SetupError: config_broken where `ca` cannot be read.
-    """
-    if ca is not None:
-        try:
-            context = ssl.create_default_context(cafile=ca)
-        except (OSError, ssl.SSLError) as error:
-            raise SetupError("config_broken", f"the CA file {ca} cannot be read: {error}") from error
-    elif _has_roots():
-        # Not httpx's own list: a hospital puts the CA of its TLS-inspecting proxy into the machine's store.
-        context = ssl.create_default_context()
-    else:
-        context = httpx.create_ssl_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _has_roots() -> bool:
-    """Whether the machine (or SSL_CERT_FILE, SSL_CERT_DIR) has certificates; slim containers have none."""
-    paths = ssl.get_default_verify_paths()
-    return bool(paths.cafile) or (bool(paths.capath) and any(Path(paths.capath).iterdir()))
-
-
 class Http:
     """Calls below `base_url`, with the agent's token. Counts the bytes of request and answer bodies.
 
@@ -140,8 +87,9 @@ class Http:
     """
 
     def __init__(self, base_url: str, *, token: str = "", ca: Path | None = None, stop: Stop | None = None) -> None:
+        """Raises SetupError: bad_hub_url, proxy_unusable, config_broken; HubUnreachableError: insecure_hub."""
         self._base = check_hub_url(base_url)
-        host = urlsplit(self._base).hostname or ""
+        self.route = find_route(self._base)
         headers = {
             "User-Agent": f"hospintel-agent/{__version__}",
             "X-Hospintel-Version": __version__,
@@ -155,8 +103,9 @@ class Http:
             verify=tls_context(ca) if self._base.startswith("https:") else True,
             timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
-            # A hub on this machine is never behind the hospital's proxy, whatever the environment says.
-            trust_env=not is_loopback(host),
+            proxy=self.route.for_client(),
+            # The environment has been asked: two readings of NO_PROXY could differ.
+            trust_env=False,
         )
         self._stop = stop or Stop()
         self.bytes_up = 0
@@ -282,7 +231,7 @@ class Http:
             ):
                 yield response
         except httpx.HTTPError as error:
-            raise _unreachable(error) from error
+            raise _unreachable(error, self._base, self.route) from error
 
 
 def _read_capped(response: httpx.Response, limit: int) -> bytes:
@@ -295,22 +244,41 @@ def _read_capped(response: httpx.Response, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _unreachable(error: httpx.HTTPError) -> AgentError:
+def _unreachable(error: httpx.HTTPError, base: str, route: Route) -> AgentError:
     """The agent's error for a transport failure."""
     text = printable(str(error)) or type(error).__name__
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-        return HubUnreachableError(
-            "tls_untrusted",
-            f"the hub's certificate is not trusted here: {text}",
-            "give the CA that issued it with --ca FILE, or add it to the machine's certificates",
-        )
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return _untrusted(cause, base)
     if isinstance(error, httpx.ProxyError):
         return HubUnreachableError("proxy_failed", f"the proxy did not let the agent through: {text}", _PROXY_HINT)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and route.proxy:
+        hint = f"check {route.source}, or ask the hospital's IT for the proxy"
+        return HubUnreachableError("proxy_failed", f"no connection to the proxy {route.name}: {text}", hint)
     if isinstance(error, httpx.TimeoutException):
         return HubUnreachableError("hub_timeout", "the hub did not answer in time", _PROXY_HINT)
     if isinstance(error, httpx.ConnectError):
-        return HubUnreachableError("hub_unreachable", f"no connection to the hub: {text}", _PROXY_HINT)
+        return _no_connection(error, base, text)
     return HubUnreachableError("connection_cut", f"the connection to the hub broke: {text}")
+
+
+def _untrusted(error: ssl.SSLError, base: str) -> AgentError:
+    """The error for a handshake that failed, whether because of the certificate or because it is none."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        detail = f"the hub's certificate is not trusted here: {printable(error.verify_message)}"
+        return HubUnreachableError("tls_untrusted", detail, _TRUST_HINTS.get(error.verify_code, _CA_HINT))
+    detail = f"what answers at {base} does not speak TLS as a hub does: {printable(str(error))}"
+    return HubUnreachableError("tls_failed", detail, "check the port: another program may be listening there")
+
+
+def _no_connection(error: httpx.ConnectError, base: str, text: str) -> AgentError:
+    """The error where nothing answers."""
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return HubUnreachableError("hub_unreachable", f"the name in {base} is not known here: {text}", _NAME_HINT)
+        if isinstance(cause, ConnectionRefusedError):
+            return HubUnreachableError("hub_unreachable", f"no connection to the hub: {text}", _PORT_HINT)
+    return HubUnreachableError("hub_unreachable", f"no connection to the hub: {text}", _PROXY_HINT)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -22,10 +22,10 @@ class Certificates(NamedTuple):
     key: Path
 
 
-def make(folder: Path) -> Certificates:
-    """Make a CA and a certificate for `HUB_NAME` and 127.0.0.1."""
+def make(folder: Path, *, ca: str = "Test CA", hub_days: tuple[int, int] = (-1, 1)) -> Certificates:
+    """Make a CA and a certificate for `HUB_NAME` and 127.0.0.1, good from and until so many days from now."""
     ca_key, hub_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ca)])
     hub_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HUB_NAME)])
     usage = {
         "content_commitment": False,
@@ -35,8 +35,8 @@ def make(folder: Path) -> Certificates:
         "encipher_only": False,
         "decipher_only": False,
     }
-    ca = (
-        _builder(ca_name, ca_name, ca_key.public_key())
+    authority = (
+        _builder(ca_name, ca_name, ca_key.public_key(), (-9, 9))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
@@ -44,19 +44,21 @@ def make(folder: Path) -> Certificates:
     )
     names = [x509.DNSName(HUB_NAME), x509.IPAddress(ip_address("127.0.0.1"))]
     hub = (
-        _builder(hub_name, ca_name, hub_key.public_key())
+        _builder(hub_name, ca_name, hub_key.public_key(), hub_days)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, SHA256())
     )
     found = Certificates(folder / "ca.pem", folder / "hub.pem", folder / "hub.key")
-    found.ca.write_bytes(ca.public_bytes(Encoding.PEM))
+    found.ca.write_bytes(authority.public_bytes(Encoding.PEM))
     found.certificate.write_bytes(hub.public_bytes(Encoding.PEM))
     found.key.write_bytes(hub_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return found
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: tuple[int, int]
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)  # noqa: TID251 (no Django here)
     return (
         x509.CertificateBuilder()
@@ -64,6 +66,6 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
     )

@@ -13,7 +13,8 @@ from proxy_double import ProxyDouble
 
 from client_agent import __version__
 from client_agent.errors import HubRefusedError, HubUnreachableError, SetupError, UntrustedError
-from client_agent.http import Http, check_hub_url, is_loopback, tls_context
+from client_agent.http import Http
+from client_agent.route import check_hub_url, is_loopback, tls_context
 
 
 @pytest.fixture(scope="module")
