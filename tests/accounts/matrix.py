@@ -7,7 +7,8 @@ A page that is new gets its rows in ROWS; the test of an address without one fai
 The answers are a status, or LOGIN where the caller is sent to sign in. They are given for callers or groups of them
 (GROUPS), and what stands later wins; every caller needs one. `path` gives the address' own parts from the scene;
 `json`, `form` and `headers` are what is sent, or functions of (scene, caller). `before` brings the scene into the state
-that the row needs. Rows of one address that differ in the object say which in `what`. Others' objects answer 404.
+that the row needs. Where it is not the status alone that matters, `sees` says in words what an answer shows, and the
+answers are those words. Rows of one address that differ in the object say which in `what`. Others' objects answer 404.
 HEAD goes with GET; OPTIONS is tested for all; a method that no row names must be refused.
 """
 
@@ -54,6 +55,7 @@ class Row:
     form: Sent = None
     headers: Sent = None
     before: Callable[[Scene], object] | None = None
+    sees: Callable[[Scene, Any], str] | None = None
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.name, self.method, self.what)))
@@ -119,8 +121,24 @@ def _decide(verb: str, which: str, **fields: Any) -> Row:
     return row("decide-version", "POST", what=verb, path=path, json={}, everyone=403, **fields)
 
 
+def _whose(scene: Scene, answer: Any) -> str:
+    """Say for whom the events are that somebody gets."""
+    names = {hospital.visibility: name for name, hospital in scene.hospitals.items()}
+    found = {event["visibility"] for event in answer.json()["events"]}
+    return " ".join(sorted(names.get(visibility, visibility) for visibility in found))
+
+
 CALLS = [
-    row("events", "GET", strangers=403, people=200),
+    row(
+        "events",
+        "GET",
+        sees=_whose,
+        strangers=403,
+        admin="admin everyone north south",
+        outsider="everyone",
+        north="everyone north",
+        south="everyone south",
+    ),
     row("runs", "POST", path=lambda s: {"slug": SLUG}, json={"rounds": 1}, before=_no_run, everyone=403, admin=201),
     row("runs", "POST", what="elsewhere", path=lambda s: {"slug": "none"}, json={"rounds": 1}, everyone=403, admin=404),
     _steer("pause", admin=200),
@@ -238,11 +256,16 @@ def _rows_of(label: str) -> list[Row]:
     ]
 
 
+def _revocation(scene: Scene, caller: str) -> dict[str, Any]:
+    return {"action": "revoke", "_selected_action": [scene.world.agents["north"].agent_id]}
+
+
 def admin_rows() -> list[Row]:
     """Make the rows of every model that is registered, and of admin's own pages."""
     models = [model._meta.label_lower for model in admin.site._registry]
     password = ONLY_ADMINS | {"path": lambda s: {"id": s.people["north_user"].pk}, "admin": 200}
     own = ONLY_ADMINS | {"admin": 200}
+    revoke = ONLY_ADMINS | {"what": "revoke", "form": _revocation, "admin": 302}
     type_and_id: dict[str, Any] = {"path": lambda s: {"content_type_id": "1", "object_id": "1"}, "admin": 404}
     return [
         *(made for label in models for made in _rows_of(label)),
@@ -257,6 +280,7 @@ def admin_rows() -> list[Row]:
         row("admin:logout", "POST", **own | {"strangers": 302, "admin": 302}),
         row("admin:password_change", "GET", **own),
         row("admin:password_change", "POST", **own),
+        row("admin:federation_agent_changelist", "POST", **revoke),
         row("admin:auth_user_password_change", "GET", **password),
         row("admin:auth_user_password_change", "POST", **password),
     ]

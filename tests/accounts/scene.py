@@ -15,7 +15,7 @@ from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
 from apps.accounts.models import Hospital, Membership, Role, User
-from apps.accounts.pipeline import add_member
+from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
 
@@ -64,6 +64,9 @@ def _people(world: World) -> dict[str, User]:
         user = User.objects.create_user(f"{name}_user", password="correct horse battery", role=Role.USER)
         add_member(user, getattr(cast, name), actor=SYSTEM)
         people[user.username] = user
+    # Something that only admins may know has happened.
+    change_role(people["north_user"], Role.DOCTOR, actor=SYSTEM)
+    change_role(people["north_user"], Role.USER, actor=SYSTEM)
     people["outsider"] = User.objects.create_user("outsider", password="correct horse battery", role=Role.DOCTOR)
     return people
 

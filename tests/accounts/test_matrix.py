@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from matrix import LOGIN, ROWS, Row
 from scene import CALLERS, PEOPLE, Scene
-from walk import METHODS, NAMELESS, addresses, content, got, send
+from walk import METHODS, NAMELESS, addresses, call, changes, content, prepared
 
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each call has a copy of one database file")
 
@@ -28,17 +28,6 @@ def test_no_row_stands_twice():
     assert len({str(row) for row in ROWS}) == len(ROWS)
 
 
-def prepared(row: Row, scene: Scene) -> Scene:
-    if row.before is not None:
-        row.before(scene)
-    return scene
-
-
-def changes(row: Row, caller: str) -> bool:
-    answer = row.answers[caller]
-    return row.method != "GET" and isinstance(answer, int) and answer < 400
-
-
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_each_gets_what_the_matrix_says(scenes: Any, row: Row):
     answers = {}
@@ -47,13 +36,13 @@ def test_each_gets_what_the_matrix_says(scenes: Any, row: Row):
         prepared(row, scene)
         for caller in CALLERS:
             if not changes(row, caller):
-                answers[caller] = got(send(scene, row, caller))
+                answers[caller] = call(scene, row, caller)
         # Neither looking nor being refused changes anything.
         assert row.before is not None or content() == before
     for caller in CALLERS:
         if changes(row, caller):
             with scenes() as scene:
-                answers[caller] = got(send(prepared(row, scene), row, caller))
+                answers[caller] = call(prepared(row, scene), row, caller)
     assert answers == row.answers
 
 
@@ -62,7 +51,7 @@ def test_what_a_browser_is_tricked_into_sending_is_refused(scene: Scene, row: Ro
     """Whatever a signed-in person's browser sends without the form's token changes nothing."""
     prepared(row, scene)
     before = content()
-    answers = {caller: got(send(scene, row, caller, enforce_csrf_checks=True)) for caller in PEOPLE}
+    answers = {caller: call(scene, row, caller, enforce_csrf_checks=True) for caller in PEOPLE}
     assert set(answers.values()) <= REFUSALS, answers
     assert content() == before
 
@@ -80,7 +69,7 @@ def unlisted() -> list[Any]:
 def test_a_method_that_no_row_names_is_refused(scene: Scene, row: Row, methods: list[str]):
     before = content()
     for method in methods:
-        answers = {caller: got(send(scene, row, caller, method)) for caller in KINDS}
+        answers = {caller: call(scene, row, caller, method) for caller in KINDS}
         # The login page sends on who is signed in, whatever they ask.
         sent_on = {302} if row.name == "accounts:login" else set()
         assert set(answers.values()) <= REFUSALS | {405} | sent_on, (method, answers)

@@ -25,8 +25,26 @@ def addresses(patterns: Any = None, prefix: str = "") -> Iterator[str]:
             yield prefix + (pattern.name or f"nameless {pattern.pattern}")
 
 
+def prepared(row: Row, scene: Scene) -> Scene:
+    """The scene as the row needs it."""
+    if row.before is not None:
+        row.before(scene)
+    return scene
+
+
+def changes(row: Row, caller: str) -> bool:
+    """Whether the call goes through and changes something."""
+    answer = row.answers[caller]
+    return row.method != "GET" and isinstance(answer, int) and answer < 400
+
+
+def call(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) -> int | str:
+    """Make the call of a row, or one with another method at the same address; what does the caller get?"""
+    return got(row, scene, send(scene, row, caller, method, **options))
+
+
 def send(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) -> Any:
-    """Make the call of a row, or one with another method at the same address."""
+    """Make the call and return the answer."""
     path = reverse(row.name, kwargs=dict(row.path(scene))) + row.query
     headers, json, form = (
         sent(scene, caller) if callable(sent) else sent for sent in (row.headers, row.json, row.form)
@@ -43,8 +61,10 @@ def send(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) 
     return client.generic(row.method, path, b"x", content_type="application/octet-stream", headers=headers)
 
 
-def got(answer: Any) -> int | str:
+def got(row: Row, scene: Scene, answer: Any) -> int | str:
     """What the caller got, in the matrix' words."""
+    if row.sees is not None and answer.status_code == 200:
+        return row.sees(scene, answer)
     location = answer.headers.get("Location", "")
     if answer.status_code == 302:
         for door in (LOGIN, "/admin/login/?next="):

@@ -6,10 +6,18 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.test.client import ClientHandler
+
+# Loading the middleware means looking at every static file: once a process is enough.
+_HANDLERS = {checks: ClientHandler(enforce_csrf_checks=checks) for checks in (False, True)}
 
 
 class HubClient(Client):
     """Django's test client, with the bodies our callers send."""
+
+    def __init__(self, enforce_csrf_checks: bool = False, **options: Any) -> None:
+        super().__init__(enforce_csrf_checks, **options)
+        self.handler = _HANDLERS[enforce_csrf_checks]
 
     def put_bytes(self, path: str, body: bytes, **options: Any) -> Any:
         """PUT raw bytes."""
