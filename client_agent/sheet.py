@@ -67,9 +67,7 @@ def sheet(home: Home, config: Config, number: int | None = None) -> str:
         with Journal(home.journal) as journal:
             rows = journal.rounds(number)
     if number is not None and not rows:
-        raise NoTaskError(
-            "no_round", f"this agent took no part in a round {number}", "without --round all are shown"
-        )
+        raise NoTaskError("no_round", f"this agent took no part in a round {number}", "without --round all are shown")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)

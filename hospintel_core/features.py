@@ -105,14 +105,28 @@ def extract(
     """
     if cache is not None and cache.mirror != mirror:
         raise ValueError("The cache holds features of another view.")
-    scans, problems, duplicates = _distinct(dataset)
-    if wanted is not None:
-        scans = {digest: scan for digest, scan in scans.items() if wanted(digest)}
-    return _Extraction(architecture, backbone, cache, on_progress, problems, mirror=mirror).run(scans, duplicates)
+    found = distinct(dataset)
+    scans = found.scans if wanted is None else {digest: scan for digest, scan in found.scans.items() if wanted(digest)}
+    extraction = _Extraction(architecture, backbone, cache, on_progress, found.problems, mirror=mirror)
+    return extraction.run(scans, found.duplicates)
 
 
-def _distinct(dataset: Dataset) -> tuple[dict[str, Scan], list[Problem], int]:
-    """Find the first scan of each content, by digest."""
+@dataclass(frozen=True)
+class Distinct:
+    """The first scan of each content by its digest, the files left out so far, and files of the same content."""
+
+    scans: dict[str, Scan]
+    problems: list[Problem]
+    copies: list[tuple[str, ...]]
+
+    @property
+    def duplicates(self) -> int:
+        """Files that are left out as copies of others."""
+        return sum(len(names) - 1 for names in self.copies)
+
+
+def distinct(dataset: Dataset) -> Distinct:
+    """Tell the files of ``dataset`` apart by content: what training counts once, and what it does not count."""
     problems: list[Problem] = []
     copies: dict[str, list[Scan]] = {}
     for scan in dataset.scans:
@@ -121,7 +135,7 @@ def _distinct(dataset: Dataset) -> tuple[dict[str, Scan], list[Problem], int]:
         except CoreError as error:
             problems.append(Problem(scan.name, error.code, error.detail))
     scans: dict[str, Scan] = {}
-    duplicates = 0
+    same: list[tuple[str, ...]] = []
     for digest, group in copies.items():
         if len({scan.label for scan in group}) > 1:
             others = ", ".join(scan.name for scan in group[:3])
@@ -129,8 +143,9 @@ def _distinct(dataset: Dataset) -> tuple[dict[str, Scan], list[Problem], int]:
             problems += [Problem(scan.name, "conflicting_label", detail) for scan in group]
         else:
             scans[digest] = group[0]
-            duplicates += len(group) - 1
-    return scans, problems, duplicates
+            if len(group) > 1:
+                same.append(tuple(scan.name for scan in group))
+    return Distinct(scans, problems, same)
 
 
 class _Extraction:
