@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 # would see that instead of the 413.
 LINGER_SECONDS = 2.0
 IN_MEMORY = 256 * 1024
+# What a page may send on its socket, where it has nothing to say.
+SOCKET_BYTES = 1024
 # Is told the code and the caller's address of a request that was refused here.
 OnRefusal = Callable[[str, str], object]
 
@@ -232,6 +234,8 @@ class HubServer(Server):  # type: ignore[misc]
             request_buffer_size=64 * 1024,
             proxy_forwarded_address_header="X-Real-IP" if proxy else None,
             proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy else None,
+            websocket_max_message_size=SOCKET_BYTES,
+            websocket_max_frame_size=SOCKET_BYTES,
             server_name="hospintel",
         )
         self._bind, self._port, self._tls = bind, port, tls

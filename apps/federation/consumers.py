@@ -1,61 +1,138 @@
 """The socket of the dashboard: it sends what this person may see, and writes nothing.
 
 A socket outlives the request that opened it: who is signed out, deactivated or moved meanwhile must not go on reading.
+It looks again before each batch, when the tailer says that something happened to its person, and when the session ends
+by itself.
 """
 
-from typing import Any
+import asyncio
+from collections import defaultdict
+from datetime import datetime
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.sessions.models import Session
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import User
-from apps.federation.live import group_of, tailer
+from apps.federation.live import group_of, person_group, tailer
 from apps.federation.visibility import visibilities
 
 SIGN_IN_FIRST = 4401
+# Signed in still, with other rights than before: the page has to be asked for anew.
+RIGHTS_CHANGED = 4403
+TOO_MANY = 4429
+# Of one person in one process: a page in every tab of a busy day, and no flood.
+MOST_SOCKETS = 20
+
+# Weak: a socket that failed without a goodbye does not count for ever.
+_open: defaultdict[int, WeakSet["EventsConsumer"]] = defaultdict(WeakSet)
+
+
+class Standing(NamedTuple):
+    """What a person may read, and until when the session lasts."""
+
+    role: str
+    groups: tuple[str, ...]
+    ends: datetime
 
 
 class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels ships no types
     """Live events, in the groups of the person's visibilities."""
 
     groups: list[str] = []
+    standing: Standing | None = None
+    end: asyncio.TimerHandle | None = None
 
     async def connect(self) -> None:
-        """Refuse strangers; join the groups of what this person may see."""
+        """Refuse strangers and floods; join the groups of what this person may see."""
         user = self.scope.get("user")
-        if not isinstance(user, User) or not user.is_active:
+        if not isinstance(user, User):
             await self.close(SIGN_IN_FIRST)
             return
-        self.joined = await database_sync_to_async(self._groups)()
-        for group in self.joined:
+        if len(_open[user.pk]) >= MOST_SOCKETS:
+            await self.close(TOO_MANY)
+            return
+        _open[user.pk].add(self)
+        # First the ear, then the look: nothing that happens to this person meanwhile is missed.
+        await tailer.started()
+        await self.channel_layer.group_add(person_group(user.pk), self.channel_name)
+        self.standing = await database_sync_to_async(self._look)()
+        if self.standing is None:
+            await self.close(SIGN_IN_FIRST)
+            return
+        for group in self.standing.groups:
             await self.channel_layer.group_add(group, self.channel_name)
+        self._end_with_the_session(self.standing.ends)
         await self.accept()
-        tailer.start()
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close, and make room for another."""
+        self._forget()
+        await super().close(code, reason)
+
+    def _forget(self) -> None:
+        if isinstance(user := self.scope.get("user"), User):
+            _open[user.pk].discard(self)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - channels' signature
         """Leave the groups."""
-        for group in getattr(self, "joined", []):
-            await self.channel_layer.group_discard(group, self.channel_name)
+        self._forget()
+        if self.end is not None:
+            self.end.cancel()
+        user = self.scope.get("user")
+        if isinstance(user, User):
+            for group in (person_group(user.pk), *(self.standing.groups if self.standing else ())):
+                await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
         """Ignore what a page sends: there is nothing to say here."""
 
     async def events(self, message: dict[str, Any]) -> None:
         """Pass a batch on, if this person may still see what may be seen here."""
-        if await database_sync_to_async(self._groups)() != self.joined:
-            await self.close(SIGN_IN_FIRST)
-            return
-        await self.send_json({"events": message["events"]})
+        if await self._still_may():
+            await self.send_json({"events": message["events"]})
 
-    def _groups(self) -> list[str]:
-        """Return the groups of the person as the database knows them now; none without a session that holds."""
+    async def look_again(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - channels' signature
+        """Look whether this person may still read: something happened to them."""
+        await self._still_may()
+
+    async def _still_may(self) -> bool:
+        now = await database_sync_to_async(self._look)()
+        if self.standing is None or now is None:
+            await self.close(SIGN_IN_FIRST)
+        elif (now.role, now.groups) != (self.standing.role, self.standing.groups):
+            await self.close(RIGHTS_CHANGED)
+        else:
+            return True
+        return False
+
+    def _end_with_the_session(self, ends: datetime) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = max(0.0, (ends - timezone.now()).total_seconds())
+        self.end = loop.call_later(seconds, lambda: loop.create_task(self._session_over()))
+
+    async def _session_over(self) -> None:
+        """Close, unless the session was made to last longer meanwhile."""
+        now = await database_sync_to_async(self._look)()
+        if now is None:
+            await self.close(SIGN_IN_FIRST)
+        else:
+            self._end_with_the_session(now.ends)
+
+    def _look(self) -> Standing | None:
+        """Return what the database says now of the person and the session; None where one of them does not hold."""
         session = self.scope["session"]
-        if not session.session_key or not session.exists(session.session_key):
-            return []
+        kept = Session.objects.filter(session_key=session.session_key, expire_date__gt=timezone.now()).first()
         user = User.objects.filter(pk=self.scope["user"].pk, is_active=True).first()
-        if user is None or not constant_time_compare(session[HASH_SESSION_KEY], user.get_session_auth_hash()):
-            return []
+        if kept is None or user is None:
+            return None
+        if not constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
+            return None
         allowed = visibilities(user)
-        return [group_of("admin")] if allowed is None else [group_of(name) for name in allowed]
+        names = ["admin"] if allowed is None else allowed
+        return Standing(user.role, tuple(group_of(name) for name in names), kept.expire_date)

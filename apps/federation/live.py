@@ -24,6 +24,8 @@ from apps.audit.models import AuditHead
 logger = logging.getLogger(__name__)
 INTERVAL = 0.05
 BATCH = 200
+# A page gets at most one message in this time, whatever happens.
+BATCH_SECONDS = 0.25
 MAX_WAIT = 60.0
 # What can give the agents of a federation something to do, and names it. Other events wake no agent: each would look.
 TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
@@ -32,6 +34,18 @@ TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
 def group_of(visibility: str) -> str:
     """Return the channel group whose sockets may see events of a visibility."""
     return "events." + visibility.replace(":", ".")
+
+
+def person_group(person_id: int) -> str:
+    """Return the channel group of one person's sockets."""
+    return f"person.{person_id}"
+
+
+def _persons(event: dict[str, Any]) -> set[int]:
+    """Return the people whom an event concerns: what it did to them may end what their sockets may read."""
+    named = [event["object"], *event["objects"]]
+    found = [name.removeprefix("user:") for name in named if name.startswith("user:")]
+    return {int(number) for number in found if number.isdecimal()}
 
 
 def _head() -> int:
@@ -50,12 +64,18 @@ def tasks_of(federation_slug: str) -> str:
 class Tailer:
     """Reads the feed every 0.05 s, sends it to the sockets' groups, wakes whoever waits for what has happened.
 
+    The sockets of a person whom an event concerns look again at once whether they may still read, whatever they see of
+    it: signing out closes them though nothing else happens.
+
     It keeps its database connection: opening one costs more than reading what is mostly nothing.
     """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = asyncio.Event()
+        self._unsent: list[dict[str, Any]] = []
+        self._sent_at = 0.0
         # By what they wait for; who has stopped waiting is forgotten.
         self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
@@ -65,7 +85,14 @@ class Tailer:
         if self._task is None or self._task.done() or self._loop is not loop:
             self._loop = loop
             self._waiting.clear()
+            self._ready = asyncio.Event()
+            self._unsent = []
             self._task = loop.create_task(self._run(), context=contextvars.Context())
+
+    async def started(self) -> None:
+        """Start, and wait until nothing that is committed from now on is missed."""
+        self.start()
+        await self._ready.wait()
 
     def next_change(self, key: str) -> asyncio.Event:
         """Return the event of the next change of `key`: `tasks_of` a federation, or an object of the audit."""
@@ -74,6 +101,7 @@ class Tailer:
 
     async def _run(self) -> None:
         last = await sync_to_async(_head)()
+        self._ready.set()
         # Who looked before the head was read, and waits since, may have missed an event.
         self._wake(set(self._waiting))
         while True:
@@ -83,7 +111,11 @@ class Tailer:
                     last = events[-1]["seq"]
                     tasks = {tasks_of(e["facts"]["federation"]) for e in events if e["action"] in TASK_ACTIONS}
                     self._wake(tasks | {event["object"] for event in events})
-                    await self._send(events)
+                    self._unsent += events
+                    await self._look_again(events)
+                if self._unsent and time.monotonic() - self._sent_at >= BATCH_SECONDS:
+                    self._sent_at, batch, self._unsent = time.monotonic(), self._unsent, []
+                    await self._send(batch)
             except Exception:
                 # Whatever it was, whoever waits must be woken by the next event.
                 logger.exception("The event feed cannot be read or sent; trying again")
@@ -95,6 +127,11 @@ class Tailer:
         for key in keys:
             if changed := self._waiting.pop(key, None):
                 changed.set()
+
+    async def _look_again(self, events: list[dict[str, Any]]) -> None:
+        layer = get_channel_layer()
+        for person_id in sorted(set().union(*map(_persons, events))):
+            await layer.group_send(person_group(person_id), {"type": "look.again"})
 
     async def _send(self, events: list[dict[str, Any]]) -> None:
         layer = get_channel_layer()

@@ -10,8 +10,9 @@ from hub_socket import socket_of
 from site_agent import SLUG
 
 from apps.accounts.models import User
+from apps.audit.api import record, transaction
 from apps.federation.consumers import SIGN_IN_FIRST
-from apps.federation.live import MAX_WAIT, wait_of
+from apps.federation.live import BATCH_SECONDS, MAX_WAIT, wait_of
 from apps.federation.pipeline import runs
 
 # Far above what it takes (0.1 to 0.3 s), far below the wait that was asked for: a loaded machine is no failure.
@@ -166,6 +167,30 @@ def test_each_socket_gets_what_its_person_may_see(hub, cast, north, south, in_lo
     for events in seen.values():
         numbers = [event["seq"] for event in events]
         assert numbers == sorted(set(numbers))
+
+
+def test_many_events_come_in_few_messages(hub, cast, in_loop):
+    socket = socket_of(cast.reader)
+
+    def happen(number):
+        with transaction():
+            record("test.event", actor="system:test", number=number)
+
+    async def scene():
+        assert (await socket.connect())[0]
+        messages = []
+        for number in range(40):
+            await sync_to_async(happen)(number)
+            await asyncio.sleep(0.02)
+        while sum(map(len, messages)) < 40:
+            messages.append((await socket.receive_json_from(timeout=SOON))["events"])
+        await socket.disconnect()
+        return messages
+
+    started = time.monotonic()
+    messages = in_loop(scene)
+    assert [event["facts"]["number"] for batch in messages for event in batch] == list(range(40))
+    assert len(messages) <= (time.monotonic() - started) / BATCH_SECONDS + 1
 
 
 def test_the_socket_takes_nothing(hub, cast, in_loop):

@@ -2,50 +2,192 @@
 
 import asyncio
 import io
+import time
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.utils import timezone
+from hub_client import HubClient
 from hub_socket import socket_of
 
-from apps.accounts.models import User
-from apps.accounts.pipeline import remove_member
-from apps.federation.consumers import SIGN_IN_FIRST
+from apps.accounts.models import Role, User
+from apps.accounts.pipeline import add_member, change_role, remove_member, set_active
+from apps.federation.consumers import MOST_SOCKETS, RIGHTS_CHANGED, SIGN_IN_FIRST
 from apps.federation.models import Agent
 
+WITHIN = 2.0
 
-def sign_out(user):
+
+def lose_the_session(cast):
     Session.objects.all().delete()
 
 
-def deactivate(user):
-    User.objects.filter(pk=user.pk).update(is_active=False)
+def deactivate_by_hand(cast):
+    User.objects.filter(pk=cast.north_doctor.pk).update(is_active=False)
 
 
-def change_password(user):
+def change_password_by_hand(cast):
     # A copy: the cast is shared between tests.
-    own = User.objects.get(pk=user.pk)
+    own = User.objects.get(pk=cast.north_doctor.pk)
     own.set_password("another long password")
     own.save(update_fields=["password"])
 
 
-def leave_the_hospital(user):
-    remove_member(user, user.memberships.get().hospital, actor="user:1")
+def move_by_hand(cast):
+    cast.north_doctor.memberships.all().delete()
 
 
-@pytest.mark.parametrize("loss", [sign_out, deactivate, change_password, leave_the_hospital])
-def test_a_socket_ends_before_the_next_event_once_its_person_may_no_longer_read(hub, cast, in_loop, loss):
+@pytest.mark.parametrize(
+    ("loss", "code"),
+    [
+        (lose_the_session, SIGN_IN_FIRST),
+        (deactivate_by_hand, SIGN_IN_FIRST),
+        (change_password_by_hand, SIGN_IN_FIRST),
+        (move_by_hand, RIGHTS_CHANGED),
+    ],
+)
+def test_a_socket_ends_before_the_next_event_whatever_changed_the_database(hub, cast, in_loop, loss, code):
     socket = socket_of(cast.north_doctor)
 
     async def scene():
         assert (await socket.connect())[0]
         await asyncio.sleep(0.5)
-        await sync_to_async(loss)(cast.north_doctor)
+        await sync_to_async(loss)(cast)
         await sync_to_async(hub.start_run)()
         return await socket.receive_output(timeout=5)
 
+    assert in_loop(scene) == {"type": "websocket.close", "code": code}
+
+
+def own_copy(cast):
+    return User.objects.get(pk=cast.north_doctor.pk)
+
+
+def sign_out(cast, client):
+    assert client.post("/accounts/logout/").status_code == 302
+
+
+def deactivate(cast, client):
+    set_active(own_copy(cast), active=False, actor=cast.admin.actor)
+
+
+def new_role(cast, client):
+    change_role(own_copy(cast), Role.USER, actor=cast.admin.actor)
+
+
+def join(cast, client):
+    add_member(own_copy(cast), cast.island, actor=cast.admin.actor)
+
+
+def leave(cast, client):
+    remove_member(own_copy(cast), cast.north, actor=cast.admin.actor)
+
+
+def new_password(cast, client):
+    admin = HubClient()
+    admin.force_login(cast.admin)
+    fresh = "staple battery horse"
+    page = f"/admin/accounts/user/{cast.north_doctor.pk}/password/"
+    assert admin.post(page, {"password1": fresh, "password2": fresh, "usable_password": "true"}).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (sign_out, SIGN_IN_FIRST),
+        (deactivate, SIGN_IN_FIRST),
+        (new_password, SIGN_IN_FIRST),
+        (new_role, RIGHTS_CHANGED),
+        (join, RIGHTS_CHANGED),
+        (leave, RIGHTS_CHANGED),
+    ],
+)
+def test_a_socket_ends_at_once_though_nothing_else_happens(hub, cast, in_loop, change, code):
+    """What happened is for admins' eyes; still the person's own socket looks again, and nobody else's ends."""
+    client = HubClient()
+    client.force_login(cast.north_doctor)
+    socket, other = socket_of(cast.north_doctor, client=client), socket_of(cast.south_doctor)
+
+    async def scene():
+        assert (await socket.connect())[0]
+        assert (await other.connect())[0]
+        started = time.monotonic()
+        await sync_to_async(change)(cast, client)
+        ended = await socket.receive_output(timeout=5)
+        seconds = time.monotonic() - started
+        while ended["type"] == "websocket.send":
+            ended = await socket.receive_output(timeout=5)
+        assert await other.receive_nothing(timeout=0.2)
+        await other.disconnect()
+        return ended, seconds
+
+    ended, seconds = in_loop(scene)
+    assert ended == {"type": "websocket.close", "code": code}
+    assert seconds < WITHIN
+
+
+def test_signing_out_ends_the_sockets_of_that_session_alone(hub, cast, in_loop):
+    here, there = HubClient(), HubClient()
+    for client in (here, there):
+        client.force_login(cast.reader)
+    ending, staying = socket_of(cast.reader, client=here), socket_of(cast.reader, client=there)
+
+    async def scene():
+        assert (await ending.connect())[0]
+        assert (await staying.connect())[0]
+        await sync_to_async(sign_out)(cast, here)
+        ended = await ending.receive_output(timeout=WITHIN)
+        assert await staying.receive_nothing(timeout=0.3)
+        await staying.disconnect()
+        return ended
+
     assert in_loop(scene) == {"type": "websocket.close", "code": SIGN_IN_FIRST}
+
+
+def test_a_socket_ends_with_its_session(hub, cast, in_loop):
+    socket = socket_of(cast.reader)
+    Session.objects.update(expire_date=timezone.now() + timedelta(seconds=1))
+
+    async def scene():
+        assert (await socket.connect())[0]
+        return await socket.receive_output(timeout=3)
+
+    assert in_loop(scene) == {"type": "websocket.close", "code": SIGN_IN_FIRST}
+
+
+def test_a_session_that_was_made_to_last_keeps_its_socket(hub, cast, in_loop):
+    socket = socket_of(cast.reader)
+    Session.objects.update(expire_date=timezone.now() + timedelta(seconds=1))
+
+    async def scene():
+        assert (await socket.connect())[0]
+        await sync_to_async(Session.objects.update)(expire_date=timezone.now() + timedelta(hours=1))
+        nothing = await socket.receive_nothing(timeout=1.5)
+        await socket.disconnect()
+        return nothing
+
+    assert in_loop(scene)
+
+
+def test_one_person_has_so_many_sockets_and_the_others_theirs(hub, cast, in_loop):
+    client = HubClient()
+    client.force_login(cast.reader)
+    sockets = [socket_of(cast.reader, client=client) for _ in range(MOST_SOCKETS + 2)]
+    other = socket_of(cast.admin)
+
+    async def scene():
+        opened = [(await socket.connect())[0] for socket in sockets[:-1]]
+        opened.append((await other.connect())[0])
+        await sockets[0].disconnect()
+        opened.append((await sockets[-1].connect())[0])
+        for socket in [*sockets[1:-2], sockets[-1], other]:
+            await socket.disconnect()
+        return opened
+
+    assert in_loop(scene) == [True] * MOST_SOCKETS + [False, True, True]
 
 
 def test_an_agents_version_is_shown_only_if_it_looks_like_one(hub, north):
