@@ -177,3 +177,62 @@ def audit_holds() -> bool:
     from apps.audit.api import verify
 
     return verify().ok
+
+
+def create_doctor(username: str, password: str) -> str:
+    """A doctor of a hospital of the same name; returns the username."""
+    from apps.accounts.models import Role
+    from apps.accounts.pipeline import add_member, create_hospital, create_person
+
+    user = create_person(username, password, role=Role.DOCTOR, actor=ADMIN)
+    add_member(user, create_hospital(f"Hospital of {username}", actor=ADMIN), actor=ADMIN)
+    return username
+
+
+def _person(username: str) -> Any:
+    from apps.accounts.models import User
+
+    return User.objects.get(username=username)
+
+
+def actor_of(username: str) -> str:
+    """Under which name the audit knows somebody."""
+    return str(_person(username).actor)
+
+
+def deactivate(username: str) -> None:
+    from apps.accounts.pipeline import set_active
+
+    set_active(_person(username), active=False, actor=ADMIN)
+
+
+def make_user(username: str) -> None:
+    from apps.accounts.models import Role
+    from apps.accounts.pipeline import change_role
+
+    change_role(_person(username), Role.USER, actor=ADMIN)
+
+
+def leave(username: str) -> None:
+    from apps.accounts.pipeline import remove_member
+
+    user = _person(username)
+    remove_member(user, user.memberships.get().hospital, actor=ADMIN)
+
+
+def new_password(username: str) -> None:
+    """As `manage.py changepassword` does."""
+    from unittest import mock
+
+    from django.core.management import call_command
+
+    with mock.patch("getpass.getpass", return_value="staple battery horse"):
+        call_command("changepassword", username)
+
+
+def note(username: str) -> None:
+    """Something happens that concerns one hospital."""
+    from apps.audit.api import record, transaction
+
+    with transaction():
+        record("test.note", actor=ADMIN, visibility=_person(username).memberships.get().hospital.visibility)

@@ -1,0 +1,21 @@
+"""manage.py changepassword: Django's, with an entry in the audit."""
+
+import getpass
+from typing import Any
+
+from django.contrib.auth.management.commands import changepassword
+
+from apps.accounts.models import User
+from apps.audit.api import record, transaction
+
+
+class Command(changepassword.Command):
+    """Changes a person's password; the entry also ends what they have open."""
+
+    def handle(self, *args: Any, **options: Any) -> str | None:
+        said: str | None = super().handle(*args, **options)
+        user = User.objects.get(username=options["username"] or getpass.getuser())
+        # After it, in a commit of its own: nobody holds the database while somebody types.
+        with transaction():
+            record("person.password", actor="system:changepassword", obj=user, visibility="admin")
+        return said
