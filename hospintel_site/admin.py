@@ -22,6 +22,11 @@ class HubAdminSite(AdminSite):
     site_title = "Hospintel"
     index_title = "Operations"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make the site, without the action that deletes whatever is ticked: deletions go one by one, by their page."""
+        super().__init__(*args, **kwargs)
+        self.disable_action("delete_selected")
+
     def has_permission(self, request: HttpRequest) -> bool:
         """Return whether this person may come in at all."""
         from apps.accounts.roles import may  # noqa: PLC0415 - needs the models, which load after us

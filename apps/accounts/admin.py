@@ -5,14 +5,16 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from apps.accounts import pipeline
-from apps.accounts.models import Hospital, Membership, Role, User, flags
-from apps.audit.admin import AuditedModelAdmin
+from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, User
+from apps.audit.admin import AuditedModelAdmin, LookOnlyAdmin
 from apps.audit.api import transaction
 
 # Memberships fill the groups; by hand they would say something else than the rows.
@@ -27,6 +29,24 @@ class PersonCreationForm(BaseUserCreationForm):  # type: ignore[type-arg] # gene
         fields = ["username", "role"]
 
 
+class PersonChangeForm(forms.ModelForm):  # type: ignore[type-arg] # as above
+    """What may be corrected in place. Django's own form would show parts of the password's hash."""
+
+    class Meta:
+        model = User
+        fields = ["username", "first_name", "last_name", "email"]
+
+
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg] # as above
+    """A new password; nobody is left without one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("usable_password", None)
+        for name in ("password1", "password2"):
+            self.fields[name].required = True
+
+
 @admin.register(User)
 class PersonAdmin(AuditedModelAdmin, UserAdmin):  # type: ignore[type-arg] # as above
     """People. Nobody is deleted: the audit names them; they are deactivated."""
@@ -34,13 +54,15 @@ class PersonAdmin(AuditedModelAdmin, UserAdmin):  # type: ignore[type-arg] # as 
     list_display = ("username", "role", "is_active", "email", "last_login")
     list_filter = ("role", "is_active")
     fieldsets = (
-        (None, {"fields": ("username", "password", "role", "is_active")}),
+        (None, {"fields": ("username", "sign_in", "role", "is_active")}),
         ("Contact", {"fields": ("first_name", "last_name", "email")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "role", "password1", "password2")}),)
+    form = PersonChangeForm
     add_form = PersonCreationForm
-    readonly_fields = ("is_active", "last_login", "date_joined")
+    change_password_form = PasswordForm
+    readonly_fields = ("sign_in", "is_active", "last_login", "date_joined")
     filter_horizontal = ()
     actions = ("make_admin", "make_doctor", "make_user", "activate", "deactivate")
 
@@ -49,12 +71,23 @@ class PersonAdmin(AuditedModelAdmin, UserAdmin):  # type: ignore[type-arg] # as 
         fields = super().get_readonly_fields(request, obj)
         return fields if obj is None else (*fields, "role")
 
+    @admin.display(description="Password")
+    def sign_in(self, person: User) -> str:
+        """Say whether there is a password, and lead to the page that sets another."""
+        state = "set" if person.has_usable_password() else "not set"
+        page = reverse("admin:auth_user_password_change", args=[person.pk])
+        return format_html('{}; <a href="{}">set another</a>', state, page)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        """Save, with the flags that follow from a new person's role."""
-        if not change:
-            for name, value in flags(obj.role).items():
-                setattr(obj, name, value)
-        super().save_model(request, obj, form, change)
+        """Create the person, or write the fields that were corrected and no others."""
+        if change:
+            obj.save(update_fields=form.changed_data)
+            return
+        fields = form.cleaned_data
+        made = pipeline.create_person(
+            fields["username"], fields["password1"], role=Role(fields["role"]), actor=f"user:{request.user.pk}"
+        )
+        obj.__dict__.update(made.__dict__)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 - Django's name
         """Change a password and record it in one commit."""
@@ -156,11 +189,14 @@ class MembershipAdmin(AuditedModelAdmin):
         """End the membership."""
         pipeline.remove_member(obj.user, obj.hospital, actor=f"user:{request.user.pk}")
 
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """End several memberships."""
-        for membership in queryset:
-            self.delete_model(request, membership)
-
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         """Refuse."""
         return False
+
+
+@admin.register(FirstAdminLink)
+class FirstAdminLinkAdmin(LookOnlyAdmin):
+    """Links that make the first administrator, without the link."""
+
+    list_display = ("id", "expires_at", "used_at")
+    exclude = ("token_hash",)

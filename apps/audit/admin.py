@@ -8,10 +8,22 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from apps.audit.api import record, transaction
-from apps.audit.models import AuditEntry
+from apps.audit.models import AuditEntry, AuditHead
 
 
-class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for the type checker only
+class FilteredModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for the type checker only
+    """Lists are filtered by what they offer to filter by, and by nothing else that a query could name.
+
+    Django lets an address filter by any field of the row itself, hidden ones too: a hash could be found out bit by bit.
+    """
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Return whether a list may be filtered so."""
+        offered = lookup.partition("__")[0] in self.list_filter
+        return offered and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type] # Django takes None
+
+
+class AuditedModelAdmin(FilteredModelAdmin):
     """Every addition, change and deletion made here becomes an audit entry in the same commit."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
@@ -38,7 +50,7 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic f
         record(f"admin.{name}.{verb}", actor=f"user:{request.user.pk}", obj=obj, visibility="admin", fields=fields)
 
 
-class LookOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for the type checker only
+class LookOnlyAdmin(FilteredModelAdmin):
     """No adding, no changing, no deleting."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
@@ -70,6 +82,13 @@ class AuditEntryAdmin(LookOnlyAdmin):
     def content(self, entry: AuditEntry) -> str:
         """Show the body as it was hashed."""
         return bytes(entry.body).decode()
+
+
+@admin.register(AuditHead)
+class AuditHeadAdmin(LookOnlyAdmin):
+    """Where the chain ends."""
+
+    list_display = ("seq", "entry_hash")
 
 
 def _fields(message: object) -> str:

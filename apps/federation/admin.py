@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from apps.accounts.models import User
 from apps.accounts.roles import may
 from apps.audit.admin import LookOnlyAdmin
+from apps.audit.api import Conflict
 from apps.federation import models
 from apps.federation.pipeline.revoke import revoke
 from apps.federation.states import AgentState
@@ -43,7 +44,11 @@ class AgentAdmin(LookOnlyAdmin):
         """Revoke the chosen agents through the pipeline."""
         actor = cast("User", request.user).actor
         for agent in agents.filter(state=AgentState.ACTIVE).select_related("hospital"):
-            enqueue(revoke(agent, actor=actor))
+            try:
+                enqueue(revoke(agent, actor=actor))
+            except Conflict:
+                # Somebody else did in this moment.
+                continue
             self.message_user(request, f"{agent} is revoked.")
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.utils import timezone
 from hub_client import HubClient
 from hub_driver import Hub
 from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
-from apps.accounts.models import Hospital, Membership, Role, User
+from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, User
 from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
@@ -108,6 +109,8 @@ def build_scene() -> Scene:
     finished, collecting = _train(hub, *agents)
     hub.federation.refresh_from_db()
     people = _people(world)
+    # Long used, by whoever made the first administrator.
+    FirstAdminLink.objects.create(token_hash="f" * 64, expires_at=timezone.now(), used_at=timezone.now())
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
     }
