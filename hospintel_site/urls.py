@@ -5,12 +5,15 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.permissions import AllowAny
 
+from hospintel_site import documentation
 from hospintel_site.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularJSONAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
+    path("docs", documentation.swagger, name="docs"),
+    path("redoc", documentation.redoc, name="redoc"),
     path("", include("apps.accounts.urls")),
     path("", include("apps.federation.urls")),
 ]

@@ -81,7 +81,7 @@ def page(name: str, **fields: Any) -> Row:
 PASSWORD = {"username": "north_user", "password": "correct horse battery"}
 PUBLIC = [
     row("healthz", "GET", everyone=200),
-    row("schema", "GET", everyone=200),
+    *(row(name, "GET", everyone=200) for name in ("schema", "docs", "redoc")),
     row("index", "GET", what="by a program", everyone=200),
     page("index", what="by a browser", people=200),
     *(row(name, "GET", everyone=200) for name in ("status", "v1-status", "public-key", "v1-public-key", "identity")),
