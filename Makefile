@@ -23,7 +23,7 @@ SMOKE ?=
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test lint wheel bench clean lock
+.PHONY: help demo run test lint docs wheel bench clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,9 @@ lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) manage.py makemigrations --check --dry-run
 	@$(PY) manage.py check --fail-level WARNING
 	@$(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+docs: $(VENV)/.hub ## write docs/api.md from the API's own description
+	@$(PY) manage.py api_docs
 
 wheel: $(VENV)/.dev ## the agent's wheel, in dist/
 	@$(PY) -m build --wheel --no-isolation

@@ -172,12 +172,15 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Hospintel",
-    "DESCRIPTION": "Hospitals train one brain-MRI classifier together without any scan leaving its hospital.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "hospintel_site.openapi.finish"],
+    "ENUM_NAME_OVERRIDES": {
+        "RoundState": "apps.federation.states.RoundState",
+        "RunState": "apps.federation.states.RunState",
+        "UpdateState": "apps.federation.states.UpdateState",
+        "VersionState": "apps.federation.states.VersionState",
+    },
 }
 
 # --- Headers, cookies, limits ----------------------------------------------------------------------------------------

@@ -13,14 +13,15 @@ from apps.federation.api.base import HubView
 from apps.federation.pipeline import enrol, keys
 from apps.federation.pipeline.step import Refusal
 from hospintel_core import signing
+from hospintel_site.openapi import refusals
 
 
 class EnrolRequest(serializers.Serializer[None]):
     """What an agent sends once."""
 
-    code = serializers.CharField(max_length=200)
-    public_key = serializers.CharField(max_length=64)
-    proof = serializers.CharField(max_length=128)
+    code = serializers.CharField(max_length=200, help_text="The one-time code that an admin issued.")
+    public_key = serializers.CharField(max_length=64, help_text="Ed25519, 32 raw bytes in base64.")
+    proof = serializers.CharField(max_length=128, help_text="That key's signature over hash of code and key, base64.")
     agent_version = serializers.CharField(max_length=40, required=False, default="")
 
 
@@ -28,11 +29,11 @@ class EnrolAnswer(serializers.Serializer[None]):
     """What it gets once."""
 
     agent_id = serializers.UUIDField()
-    token = serializers.CharField()
+    token = serializers.CharField(help_text="For the Authorization header; the hub keeps its hash alone.")
     hospital = serializers.CharField()
-    federations = serializers.ListField(child=serializers.CharField())
-    hub_identity = serializers.CharField()
-    hub_fingerprint = serializers.CharField()
+    federations = serializers.ListField(child=serializers.CharField(), help_text="In which the hospital takes part.")
+    hub_identity = serializers.CharField(help_text="Ed25519, 32 raw bytes in base64.")
+    hub_fingerprint = serializers.CharField(help_text="The same for people to compare.")
 
 
 def _bytes(text: str) -> bytes:
@@ -47,7 +48,14 @@ class EnrolView(HubView):
 
     permission_classes = [AllowAny]
 
-    @extend_schema(request=EnrolRequest, responses={201: EnrolAnswer})
+    @extend_schema(
+        tags=["Agents"],
+        request=EnrolRequest,
+        responses={
+            201: EnrolAnswer,
+            **refusals({400: "bad_request proof_invalid", 403: "code_unknown code_used code_expired"}),
+        },
+    )
     def post(self, request: Request) -> Response:
         """Consume the code and answer with the agent's id, its token and the hub's identity."""
         asked = EnrolRequest(data=request.data)

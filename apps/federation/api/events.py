@@ -2,7 +2,6 @@
 
 from typing import cast
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
@@ -11,6 +10,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.models import User
 from apps.audit.api import events_after
+from apps.federation.api.shapes import Events, person_refusals
 from apps.federation.permissions import allowed
 from apps.federation.visibility import visibilities
 
@@ -21,9 +21,15 @@ class EventsView(APIView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [allowed("see_events")]
 
-    @extend_schema(parameters=[OpenApiParameter("after", int)], responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        tags=["People"],
+        parameters=[
+            OpenApiParameter("after", int, description="The last number that the caller has; 0 for the start.")
+        ],
+        responses={200: Events, **person_refusals()},
+    )
     def get(self, request: Request) -> Response:
-        """Answer with the events after a number."""
+        """Answer with the events after a number, as far as this person may see them."""
         text = request.query_params.get("after", "0")
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - fits 64 bits
         return Response({"events": events_after(after, visibilities=visibilities(cast("User", request.user)))})

@@ -8,18 +8,30 @@ from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.authentication import SessionAuthentication
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
-from apps.federation.api.base import audit_refusal, find_agent, heartbeat, refusal_json
+from apps.federation.api.base import AgentAuthentication, audit_refusal, find_agent, heartbeat, refusal_json
 from apps.federation.api.files import serve
+from apps.federation.api.shapes import DIGEST, agent_refusals
 from apps.federation.models import Agent, Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
+from hospintel_site.openapi import in_schema, refusals
 
 RETRY_AFTER = "2"
+_FILE = (200, "application/octet-stream")
+# Both downloads go on where they were cut off.
+_RANGES = [
+    OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range of bytes: answered by 206, or 416."),
+    OpenApiParameter("If-Range", str, OpenApiParameter.HEADER, description="The ETag for which the range holds."),
+    OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag that is here: 304."),
+]
 
 
 def _head(request: HttpRequest, digest: str) -> Path:
@@ -38,6 +50,14 @@ def _head(request: HttpRequest, digest: str) -> Path:
     return storage.head_path(digest)
 
 
+@in_schema(
+    extend_schema(
+        tags=["Agents"],
+        parameters=[OpenApiParameter("digest", str, OpenApiParameter.PATH, description=DIGEST), *_RANGES],
+        responses={_FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown"})},
+    ),
+    [AgentAuthentication],
+)
 @csrf_exempt
 @require_GET
 async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
@@ -96,6 +116,24 @@ def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
     return path, version.digest
 
 
+@in_schema(
+    extend_schema(
+        tags=["Model"],
+        parameters=_RANGES,
+        responses={
+            _FILE: OpenApiTypes.BINARY,
+            **refusals(
+                {
+                    401: "login_required token_invalid",
+                    403: "permission_denied agent_revoked",
+                    404: "model_unknown",
+                    503: "model_not_written",
+                }
+            ),
+        },
+    ),
+    [SessionAuthentication, AgentAuthentication],
+)
 @csrf_exempt
 @require_GET
 async def global_model(request: HttpRequest, slug: str = DEFAULT_SLUG) -> HttpResponseBase:

@@ -4,13 +4,13 @@ import base64
 import binascii
 from uuid import UUID
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.federation.api.base import AgentView
+from apps.federation.api.shapes import Recorded, agent_refusals
 from apps.federation.pipeline import evaluate, receive
 from apps.federation.pipeline.step import Refusal
 from apps.federation.tasks import enqueue
@@ -19,16 +19,30 @@ from apps.federation.tasks import enqueue
 class ReportRequest(serializers.Serializer[None]):
     """Canonical JSON and its signature."""
 
-    body = serializers.CharField(max_length=20_000, trim_whitespace=False)
-    signature = serializers.CharField(max_length=128)
+    body = serializers.CharField(max_length=20_000, trim_whitespace=False, help_text="Exactly what is signed.")
+    signature = serializers.CharField(max_length=128, help_text="Ed25519, base64.")
 
 
 class ReportView(AgentView):
     """What an agent measured with the version that came of a round."""
 
-    @extend_schema(request=ReportRequest, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        tags=["Agents"],
+        request=ReportRequest,
+        responses={
+            200: Recorded,
+            **agent_refusals(
+                {
+                    400: "bad_request",
+                    404: "round_unknown",
+                    409: "round_closed report_exists",
+                    422: "report_refused",
+                }
+            ),
+        },
+    )
     def post(self, request: Request, round_id: UUID) -> Response:
-        """Keep the report."""
+        """Keep what the agent measured on the version that came of the round."""
         asked = ReportRequest(data=request.data)
         asked.is_valid(raise_exception=True)
         round_ = receive.round_for(self.agent, round_id)

@@ -4,8 +4,7 @@ from typing import cast
 from uuid import UUID
 
 from django.http import Http404
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
+from apps.federation.api.shapes import RunAnswer, person_refusals
 from apps.federation.models import Federation, Run
 from apps.federation.permissions import allowed
 from apps.federation.pipeline import runs
@@ -24,8 +24,12 @@ STEERING = {"pause": runs.pause, "resume": runs.resume, "abort": runs.abort}
 class RunRequest(serializers.Serializer[None]):
     """How many rounds, and what differs from the federation's plan."""
 
-    rounds = serializers.IntegerField()
-    plan = serializers.DictField(required=False, default=dict)
+    rounds = serializers.IntegerField(help_text="How many published rounds are wanted: 1 to 1000.")
+    plan = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text="What differs from the federation's plan: epochs, batch_size, learning_rate, seed, mirror.",
+    )
 
 
 def _answer(run: Run) -> dict[str, object]:
@@ -38,9 +42,22 @@ class RunsView(HubView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [allowed("steer_runs")]
 
-    @extend_schema(request=RunRequest, responses={201: OpenApiTypes.OBJECT})
+    @extend_schema(
+        tags=["Admins"],
+        request=RunRequest,
+        responses={
+            201: RunAnswer,
+            **person_refusals(
+                {
+                    400: "bad_request rounds_range plan_field plan_range plan_unknown_field",
+                    404: "not_found",
+                    409: "run_active",
+                }
+            ),
+        },
+    )
     def post(self, request: Request, slug: str) -> Response:
-        """Start a run."""
+        """Start a run: a round opens as soon as enough agents are online."""
         federation = Federation.objects.filter(pk=slug).first()
         if federation is None:
             raise Http404
@@ -62,9 +79,15 @@ class SteerView(HubView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [allowed("steer_runs")]
 
-    @extend_schema(operation_id="steer_run", request=None, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        operation_id="steer_run",
+        tags=["Admins"],
+        parameters=[OpenApiParameter("verb", str, OpenApiParameter.PATH, enum=sorted(STEERING))],
+        request=None,
+        responses={200: RunAnswer, **person_refusals({404: "not_found", 409: "run_state"})},
+    )
     def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:
-        """Do it."""
+        """Pause, resume or abort a run."""
         run = Run.objects.select_related("federation").filter(pk=run_id, federation=slug).first()
         if run is None or verb not in STEERING:
             raise Http404

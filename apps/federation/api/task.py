@@ -10,8 +10,17 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
-from apps.federation.api.base import audit_refusal, federation_of, find_agent, heartbeat, refusal_json
+from apps.federation.api.base import (
+    AgentAuthentication,
+    audit_refusal,
+    federation_of,
+    find_agent,
+    heartbeat,
+    refusal_json,
+)
+from apps.federation.api.shapes import Task, agent_refusals
 from apps.federation.live import next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.evaluate import pending_evaluation
@@ -19,6 +28,7 @@ from apps.federation.pipeline.receive import attempts_left
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
 from apps.federation.tasks import enqueue
+from hospintel_site.openapi import in_schema
 
 RETRY_AFTER = "1"
 Wire = dict[str, str]
@@ -72,6 +82,18 @@ def _look(agent: Agent, slug: str) -> Wire | None:
         close_old_connections()
 
 
+@in_schema(
+    extend_schema(
+        tags=["Agents"],
+        parameters=[OpenApiParameter("wait", float, description="Seconds, at most 60; 0 answers at once.")],
+        responses={
+            200: Task,
+            204: OpenApiResponse(description="Nothing to do; `Retry-After` says when to ask again."),
+            **agent_refusals({404: "federation_unknown"}),
+        },
+    ),
+    [AgentAuthentication],
+)
 @csrf_exempt
 @require_GET
 async def task(request: HttpRequest, slug: str) -> HttpResponse:

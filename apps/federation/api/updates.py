@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.federation.api.base import AgentView
+from apps.federation.api.shapes import DIGEST, OwnUpdate, OwnUpdateLookup, PartReceived, UpdateAccepted, agent_refusals
 from apps.federation.live import wait_in_thread, wait_of
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import receive, storage
@@ -31,6 +32,15 @@ PART_BYTES = 4 * 1024 * 1024
 PARTS_KEPT = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 REFUSED_TEXT = "The update was refused."
+# Why an update is not taken, whole or in parts.
+NOT_TAKEN = {
+    404: "round_unknown",
+    409: "round_closed update_exists upload_busy replayed",
+    413: "body_too_large",
+    422: "update_refused " + " ".join(receive.HEADER_TEXTS),
+    429: "too_many_attempts",
+    507: "hub_disk_full",
+}
 
 
 class OctetParser(BaseParser):
@@ -71,14 +81,31 @@ class UpdatePartView(AgentView):
     @extend_schema(
         request={"application/octet-stream": OpenApiTypes.BINARY},
         parameters=[
-            OpenApiParameter("offset", int, required=True),
-            OpenApiParameter("Upload-Length", int, OpenApiParameter.HEADER, required=True),
-            OpenApiParameter("Upload-Digest", str, OpenApiParameter.HEADER, required=True),
+            OpenApiParameter("offset", int, required=True, description="Where this part begins."),
+            OpenApiParameter(
+                "Upload-Length", int, OpenApiParameter.HEADER, required=True, description="Bytes of the whole update."
+            ),
+            OpenApiParameter("Upload-Digest", str, OpenApiParameter.HEADER, required=True, description=DIGEST),
         ],
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        tags=["Agents"],
+        responses={
+            200: PartReceived,
+            202: OwnUpdate,
+            **agent_refusals(
+                {
+                    **NOT_TAKEN,
+                    400: "bad_request",
+                    409: f"{NOT_TAKEN[409]} offset_mismatch",
+                    422: f"{NOT_TAKEN[422]} digest_mismatch wrong_round",
+                }
+            ),
+        },
     )
     def put(self, request: Request, round_id: UUID) -> Response:
-        """Take one part; the last one completes the upload and answers 202."""
+        """Take one part of an update; the last one completes it and answers 202.
+
+        The same bytes again get the same answer. An `offset_mismatch` says in `received` where to go on.
+        """
         round_ = receive.round_for(self.agent, round_id)
         digest = _digest_of(request.headers.get("Upload-Digest"))
         length = _whole_number(request.headers.get("Upload-Length"), "Upload-Length")
@@ -95,13 +122,15 @@ class UpdatePartView(AgentView):
         return Response({**_state_of(update), "received": length}, status=202)
 
     @extend_schema(
-        parameters=[OpenApiParameter("digest", str), OpenApiParameter("wait", float)], responses=OpenApiTypes.OBJECT
+        tags=["Agents"],
+        parameters=[
+            OpenApiParameter("digest", str, description=f"Of the upload in question; else the newest. {DIGEST}"),
+            OpenApiParameter("wait", float, description="Seconds: answer as soon as the update has been inspected."),
+        ],
+        responses={200: OwnUpdateLookup, **agent_refusals({400: "bad_request", 404: "round_unknown"})},
     )
     def get(self, request: Request, round_id: UUID) -> Response:
-        """Tell what became of the agent's update, and how much of an unfinished upload is here.
-
-        With `wait` (seconds), as soon as the update has been inspected.
-        """
+        """Tell what became of the agent's update, and how much of an unfinished upload is here."""
         round_ = receive.round_for(self.agent, round_id)
         digest = request.query_params.get("digest")
         update = _newest(self.agent, round_, digest)
@@ -211,13 +240,20 @@ class UpdateView(AgentView):
     parser_classes = [MultiPartParser]
 
     @extend_schema(
+        tags=["Agents"],
         request={
-            "multipart/form-data": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "The whole sealed update."}
+                },
+                "required": ["file"],
+            }
         },
-        responses=OpenApiTypes.OBJECT,
+        responses={200: UpdateAccepted, **agent_refusals({**NOT_TAKEN, 400: "bad_request"})},
     )
     def post(self, request: Request) -> Response:
-        """Take the file and answer what the parts' last answer would be."""
+        """Take a whole update in one multipart body."""
         file = request.FILES.get("file")
         if not isinstance(file, UploadedFile):
             raise Refusal("bad_request", "Send the sealed update as the multipart field `file`.", 400)

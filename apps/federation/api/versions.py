@@ -4,8 +4,7 @@ from typing import cast
 from uuid import UUID
 
 from django.http import Http404
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
+from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.models import ModelVersion
 from apps.federation.permissions import allowed
 from apps.federation.pipeline.review import publish_held, reject
@@ -33,9 +33,23 @@ class DecideView(HubView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [allowed("review_models")]
 
-    @extend_schema(request=DecisionRequest, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        tags=["Admins"],
+        parameters=[OpenApiParameter("verb", str, OpenApiParameter.PATH, enum=["publish", "reject", "rollback"])],
+        request=DecisionRequest,
+        responses={
+            200: VersionAnswer,
+            **person_refusals(
+                {
+                    400: "bad_request reason_long",
+                    404: "not_found",
+                    409: "version_state version_current version_race",
+                }
+            ),
+        },
+    )
     def post(self, request: Request, version_id: UUID, verb: str) -> Response:
-        """Do it, and answer with the version: for a rollback, the new one."""
+        """Publish or reject a held version, or bring an old one back under a new number."""
         version = ModelVersion.objects.filter(pk=version_id).first()
         if version is None or verb not in {"publish", "reject", "rollback"}:
             raise Http404
