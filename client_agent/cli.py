@@ -16,6 +16,9 @@ from client_agent.agent import Agent, open_agent
 from client_agent.clock import Stop, StopRequested
 from client_agent.config import Home, load_config
 from client_agent.console import set_up
+from client_agent.doctor import tell
+from client_agent.doctor.examine import examine
+from client_agent.doctor.finding import Patient
 from client_agent.errors import INTERRUPTED_EXIT_CODE, AgentError, Failure, describe
 from client_agent.poll import Service, outcome
 from hospintel_core.errors import CoreError
@@ -180,6 +183,28 @@ def evaluate(
     """Measure the hub's current model on the local validation scans; nothing is sent."""
     with _reporting(), _opened(home, data, weights, log_level) as agent:
         show.evaluation(agent)
+
+
+@app.command()
+def doctor(
+    *,
+    data: DataOption = None,
+    hub: Annotated[str, typer.Option(help="The hub's address, before enrolment.", show_default="the enrolment's")] = "",
+    ca: Annotated[
+        Path | None, typer.Option(help="Try this CA certificate (PEM).", show_default="the enrolment's")
+    ] = None,
+    home: HomeOption = None,
+    weights: WeightsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    log_level: LevelOption = LogLevel.WARNING,
+) -> None:
+    """Check everything that a round needs, and say what to do; nothing about the scans is sent."""
+    stop = Stop()
+    stop.install()
+    patient = Patient(_home(home), stop, set_up(log_level), hub=hub, ca=ca, data=data, weights=weights)
+    with _reporting():
+        findings = examine(patient)
+        tell.verdict(tell.as_json(patient, findings) if as_json else tell.as_lines(findings))
 
 
 @app.command("report")

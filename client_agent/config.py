@@ -74,9 +74,18 @@ class Home:
         """
         with storing("the agent's home"):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _require_private(self.folder, self.folder.stat())
+            self.require_private()
             for folder in (self.models, self.rounds):
                 folder.mkdir(exist_ok=True, mode=0o700)
+
+    def require_private(self) -> None:
+        """Return where nobody else may use the folder, or where there is none.
+
+        Raises:
+            SetupError: home_exposed.
+        """
+        with suppress(FileNotFoundError):
+            _require_private(self.folder, self.folder.stat())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -198,6 +207,10 @@ def load_config(home: Home) -> Config:
             "not_enrolled",
             f"no agent is enrolled in {home.folder}",
             "run: hospintel-agent enrol --hub URL --code - (and the same --home, if you use one)",
+        ) from error
+    except PermissionError as error:
+        raise SetupError(
+            "home_exposed", f"{home.config} is not this user's", "run this as the user who enrolled the agent"
         ) from error
     except (OSError, ValueError) as error:
         raise _broken(f"it cannot be read: {error}") from error

@@ -129,6 +129,13 @@ class NoTaskError(AgentError):
     codes = frozenset({"no_task", "no_round"})
 
 
+class ChecksFailedError(AgentError):
+    """`doctor` found something that keeps the agent from taking part."""
+
+    exit_code = 10
+    codes = frozenset({"checks_failed"})
+
+
 CORE_EXIT_CODES: Final[tuple[tuple[type[core.CoreError], int], ...]] = (
     (core.KeyFileError, SetupError.exit_code),
     (core.BaseWeightsError, SetupError.exit_code),

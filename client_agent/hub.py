@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client_agent import __version__
 from client_agent.errors import HubRefusedError, printable
-from client_agent.http import ANSWER_TIMEOUT, API, Http, malformed
+from client_agent.http import ANSWER_TIMEOUT, API, Answer, Http, malformed
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
 from hospintel_core.identity import Link
@@ -27,6 +27,7 @@ LIVE: Final = frozenset({"RECEIVED", "ACCEPTED", "CONSUMED"})
 TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
 ENDED: Final = frozenset({"round_closed", "round_unknown"})
+NO_ROUND: Final = UUID(int=0)
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
@@ -81,10 +82,26 @@ class Hub:
         self.http = http
         self._federation = quote(federation, safe="")
 
-    def health(self) -> None:
-        """Return when the hub is up; raises as `Http.call`."""
-        if self.http.call("GET", "/healthz").json().get("status") != "ok":
+    def health(self) -> Answer:
+        """The answer of a hub that is up; raises as `Http.call`."""
+        answer = self.http.call("GET", "/healthz")
+        if answer.json().get("status") != "ok":
             raise malformed("/healthz does not say ok")
+        return answer
+
+    def check_token(self, round_id: UUID = NO_ROUND) -> None:
+        """Return where the hub takes the token; unlike asking for a task, this begins nothing.
+
+        Asks for this agent's update to a round, which need not exist.
+
+        Raises:
+            HubRefusedError: token_invalid, agent_revoked.
+        """
+        try:
+            self.update(round_id)
+        except HubRefusedError as error:
+            if error.code not in ENDED:
+                raise
 
     def identities(self) -> list[Link]:
         """The hub's identities, newest first; none where the hub is too old to tell. Their signatures are unchecked."""

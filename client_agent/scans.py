@@ -96,7 +96,7 @@ class LocalScans:
         with open_dataset(self._data, CLASSES) as dataset:
             counts = Counter(CLASSES[scan.label] for scan in dataset.scans)
         found = ", ".join(f"{counts[name]} {name}" for name in CLASSES)
-        _require_enough(sum(counts.values()), found)
+        require_enough(sum(counts.values()), found)
         log.info("scans: %s", found)
 
     def split(self, architecture: Architecture, *, mirror: bool = False) -> Split:
@@ -131,7 +131,7 @@ class LocalScans:
     def _split(self, architecture: Architecture) -> Split:
         found = self._extract(architecture, "features")
         _tell(found)
-        _require_enough(len(found), f"{len(found.problems)} broken files were skipped")
+        require_enough(len(found), f"{len(found.problems)} broken files were skipped")
         chosen = np.fromiter((is_validation(digest) for digest in found.digests), dtype=np.bool_, count=len(found))
         return Split(
             train_features=found.features[~chosen],
@@ -165,7 +165,12 @@ class LocalScans:
             )
 
 
-def _require_enough(usable: int, explanation: str) -> None:
+def require_enough(usable: int, explanation: str) -> None:
+    """Return where so many scans are enough to train; `explanation` says why there are not more.
+
+    Raises:
+        DataError: too_few_scans.
+    """
     if usable < MIN_SCANS:
         raise DataError(
             "too_few_scans",

@@ -12,9 +12,9 @@ from client_agent import __version__
 from client_agent.agent import Agent
 from client_agent.config import Config, Home
 from client_agent.enrol import Enrolment
-from client_agent.errors import AgentError, HubRefusedError, describe
+from client_agent.errors import AgentError, describe
 from client_agent.http import Http
-from client_agent.hub import ENDED, Hub
+from client_agent.hub import NO_ROUND, Hub
 from client_agent.journal import Journal, Row
 from client_agent.train import measure_current
 from hospintel_core import metrics, signing
@@ -22,7 +22,6 @@ from hospintel_core import metrics, signing
 log = logging.getLogger(__name__)
 
 SHOWN_TASKS = 10
-_NO_ROUND = UUID(int=0)
 
 
 def enrolment(done: Enrolment) -> None:
@@ -48,7 +47,7 @@ def stopped() -> None:
 def status(home: Home, config: Config) -> AgentError | None:
     """Print the enrolment, the hub's state and the last tasks; returns what is wrong with the hub or the token."""
     rows = _latest(home)
-    failed = _check_hub(config, rows[0].round_id if rows else _NO_ROUND)
+    failed = _check_hub(config, rows[0].round_id if rows else NO_ROUND)
     fingerprint = signing.fingerprint(config.identity)
     print(f"agent       {config.agent_id} of {config.hospital}")
     print(f"home        {home.folder}")
@@ -103,13 +102,10 @@ def _latest(home: Home) -> list[Row]:
 
 
 def _check_hub(config: Config, round_id: UUID) -> AgentError | None:
-    """Ask for an update that need not exist: unlike asking for a task, this does not make the agent count as online."""
     http = Http(config.hub, token=config.token, ca=config.ca_path)
     try:
         Hub(http).health()
-        Hub(http).update(round_id)
-    except HubRefusedError as error:
-        return None if error.code in ENDED else error
+        Hub(http).check_token(round_id)
     except AgentError as error:
         return error
     finally:

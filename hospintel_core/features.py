@@ -138,14 +138,23 @@ def distinct(dataset: Dataset) -> Distinct:
     same: list[tuple[str, ...]] = []
     for digest, group in copies.items():
         if len({scan.label for scan in group}) > 1:
-            others = ", ".join(scan.name for scan in group[:3])
-            detail = f"The same image lies in more than one class folder: {others}."
-            problems += [Problem(scan.name, "conflicting_label", detail) for scan in group]
+            code, detail = _conflict(group)
+            problems += [Problem(scan.name, code, detail) for scan in group]
         else:
             scans[digest] = group[0]
             if len(group) > 1:
                 same.append(tuple(scan.name for scan in group))
     return Distinct(scans, problems, same)
+
+
+def _conflict(group: list[Scan]) -> tuple[str, str]:
+    """Why files of the same content under several classes are left out: an empty file or a note is no scan of any."""
+    try:
+        read_scan(group[0].read())
+    except CoreError as error:
+        return error.code, error.detail
+    others = ", ".join(scan.name for scan in group[:3])
+    return "conflicting_label", f"The same image lies in more than one class folder: {others}."
 
 
 class _Extraction:

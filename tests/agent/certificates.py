@@ -22,7 +22,7 @@ class Certificates(NamedTuple):
     key: Path
 
 
-def make(folder: Path, *, ca: str = "Test CA", hub_days: tuple[int, int] = (-1, 1)) -> Certificates:
+def make(folder: Path, *, ca: str = "Test CA", hub_days: tuple[int, int] = (-1, 90)) -> Certificates:
     """Make a CA and a certificate for `HUB_NAME` and 127.0.0.1, good from and until so many days from now."""
     ca_key, hub_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ca)])
@@ -36,7 +36,7 @@ def make(folder: Path, *, ca: str = "Test CA", hub_days: tuple[int, int] = (-1, 
         "decipher_only": False,
     }
     authority = (
-        _builder(ca_name, ca_name, ca_key.public_key(), (-9, 9))
+        _builder(ca_name, ca_name, ca_key.public_key(), (-9, 99))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)

@@ -84,11 +84,12 @@ class Command:
 
     folder: Path
     env: dict[str, str]
+    program: list[str] = field(default_factory=lambda: [sys.executable, "-m"])
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *arguments: str, **popen: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(  # type: ignore[call-overload]
-            [sys.executable, "-m", "client_agent", *arguments],
+            [*self.program, "client_agent", *arguments],
             cwd=self.folder,
             env=self.env,
             text=True,

@@ -82,6 +82,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The hub's own clock, which need not be this machine's."""
+        return super().date_time_string(round(self.server.hub.now_ms() / 1000))
+
     def _serve(self) -> None:
         hub = self.server.hub
         size = int(self.headers.get("Content-Length", 0))

@@ -1,20 +1,28 @@
-"""A hospital's proxy: it tunnels CONNECT to one address whatever name was asked for, or wants a password."""
+"""A hospital's proxy: it tunnels CONNECT to one address whatever name was asked for, or wants a password.
+
+With `inspect` it ends the TLS of both sides and reads along, with a certificate of its own CA.
+"""
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
+
+from certificates import Certificates
 
 
 class ProxyDouble:
     """Listens on loopback; `asked` lists the names that CONNECT named."""
 
-    def __init__(self, target: int, *, refuse: bool = False) -> None:
+    def __init__(self, target: int, *, refuse: bool = False, inspect: Certificates | None = None) -> None:
         self._target = target
+        self.inspect = inspect
         self._refuse = refuse
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
         self._threads = [threading.Thread(target=self._accept)]
         self.asked: list[str] = []
+        self.read: list[bytes] = []
         self._threads[0].start()
 
     @property
@@ -55,12 +63,27 @@ class ProxyDouble:
             hub = socket.create_connection(("127.0.0.1", self._target))
             self._sockets.append(hub)
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            self._start(_pump, hub, client)
-            _pump(client, hub)
+            if self.inspect:
+                client, hub = self._unwrapped(client, hub, self.inspect)
+            self._start(self._pump, hub, client)
+            self._pump(client, hub)
 
+    def _unwrapped(
+        self, client: socket.socket, hub: socket.socket, own: Certificates
+    ) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+        """Both connections in the clear."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(own.certificate, own.key)
+        to_hub = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        to_hub.check_hostname, to_hub.verify_mode = False, ssl.CERT_NONE
+        unwrapped = context.wrap_socket(client, server_side=True), to_hub.wrap_socket(hub)
+        self._sockets += unwrapped
+        return unwrapped
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if self.inspect:
+                    self.read.append(data)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)

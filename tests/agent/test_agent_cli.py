@@ -1,71 +1,19 @@
-"""The command line as people see it: transcripts of real processes (transcripts/*.txt).
-
-A line that begins with `$` is a command, `?` its exit code (0 where none is given), `!` a line of stderr, `@` something
-that is arranged at the hub; everything else is a line of stdout. `<...>` stands for any text and a line `...` for any
-number of lines; $HUB, $TMP and $SCANS are replaced; how many spaces there are does not matter.
-"""
+"""The command line as people see it: transcripts of real processes (transcripts/*.txt, see transcript.py)."""
 
 import os
 import pty
-import re
-import shlex
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from conftest import Command
 from hub_double import HubDouble
+from transcript import play
 
 from client_agent.config import Home
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
-
-
-@dataclass
-class Entry:
-    command: str
-    code: int = 0
-    out: list[str] = field(default_factory=list)
-    err: list[str] = field(default_factory=list)
-    before: list[str] = field(default_factory=list)
-
-
-def _entries(text: str) -> Iterator[Entry]:
-    entry, arranged = None, []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        if line.startswith("@ "):
-            arranged.append(line[2:])
-        elif line.startswith("$ "):
-            if entry:
-                yield entry
-            entry, arranged = Entry(line[2:], before=arranged), []
-        elif entry and line.startswith("? "):
-            entry.code = int(line[2:])
-        elif entry and line.startswith("! "):
-            entry.err.append(line[2:])
-        elif entry:
-            entry.out.append(line)
-    assert entry
-    yield entry
-
-
-def _matches(expected: list[str], actual: list[str]) -> bool:
-    if not expected:
-        return not actual
-    if expected[0] == "...":
-        return any(_matches(expected[1:], actual[skipped:]) for skipped in range(len(actual) + 1))
-    pattern = ".*".join(re.escape(part) for part in re.split(r"<[^<>]*>", _plain(expected[0])))
-    return bool(actual) and re.fullmatch(pattern, _plain(actual[0])) is not None and _matches(expected[1:], actual[1:])
-
-
-def _plain(line: str) -> str:
-    """Columns are as wide as what stands in them."""
-    return re.sub(" +", " ", line.rstrip())
 
 
 def _arrange(hub: HubDouble, words: list[str]) -> None:
@@ -92,19 +40,8 @@ def _arrange(hub: HubDouble, words: list[str]) -> None:
 def test_the_command_line_behaves_as_its_transcript(
     path: Path, command: Command, hub: HubDouble, scans: Path, tmp_path: Path
 ) -> None:
-    text = path.read_text()
-    for name, value in (("$HUB", hub.url), ("$TMP", str(tmp_path)), ("$SCANS", str(scans))):
-        text = text.replace(name, value)
-    for entry in _entries(text):
-        for line in entry.before:
-            _arrange(hub, line.split())
-        program, *arguments = shlex.split(entry.command)
-        assert program == "hospintel-agent"
-        done = command.run(*arguments)
-        shown = f"$ {entry.command}\n{done.stdout}\n---- stderr:\n{done.stderr}"
-        assert done.returncode == entry.code, shown
-        assert _matches(entry.out, done.stdout.rstrip("\n").split("\n") if done.stdout else []), shown
-        assert _matches(entry.err, done.stderr.rstrip("\n").split("\n") if done.stderr else []), shown
+    names = {"HUB": hub.url, "TMP": str(tmp_path), "SCANS": str(scans)}
+    play(path, command, names, lambda words: _arrange(hub, words))
 
 
 def test_the_code_can_be_read_from_stdin(command: Command, hub: HubDouble, tmp_path: Path) -> None:

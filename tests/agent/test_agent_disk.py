@@ -1,26 +1,18 @@
 """A full disk at every write: a real, small file system, a clear error, and no harm to what was there."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from doctor_scenes import can_mount
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 
-def _can_mount() -> bool:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return False
-    probe = [unshare, "-rm", "sh", "-c", 'mount -t tmpfs -o size=64k none "$0"', "/mnt"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-needs_mount = pytest.mark.skipif(not _can_mount(), reason="this system lets no one mount a small file system")
+needs_mount = pytest.mark.skipif(not can_mount(), reason="this system lets no one mount a small file system")
 
 
 def _on_a_small_disk(tmp_path: Path, scenario: str) -> subprocess.CompletedProcess[str]:

@@ -31,7 +31,7 @@ def test_every_kind_of_failure_has_an_exit_code_of_its_own() -> None:
 
 
 def test_every_documented_code_is_raised_somewhere() -> None:
-    text = "\n".join(path.read_text() for path in (ROOT / "client_agent").glob("*.py") if path.name != "errors.py")
+    text = "\n".join(path.read_text() for path in (ROOT / "client_agent").rglob("*.py") if path.name != "errors.py")
     text += (ROOT / "client_agent" / "errors.py").read_text().partition("_FULL: Final")[2]
     for kind in CLASSES:
         for code in kind.codes:

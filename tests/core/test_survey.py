@@ -61,3 +61,17 @@ def test_the_largest_picture_that_is_read_is_not_kept(tmp_path):
     Image.new("L", (5000, 5000)).save(tmp_path / "glioma" / "large.png")
     with open_dataset(tmp_path, CLASSES) as dataset:
         assert survey(dataset, len(CLASSES)).usable == (1, 0, 0, 0)
+
+
+def test_the_same_broken_file_in_two_classes_is_broken_and_no_matter_of_classes(tmp_path):
+    for name in ("glioma/empty.png", "notumor/empty.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with open_dataset(tmp_path, CLASSES) as dataset:
+        found = survey(dataset, len(CLASSES))
+        taken = extract(dataset, architectures.get("pixels-head16"), PixelsBackbone)
+    assert [(problem.name, problem.code) for problem in found.problems] == [
+        ("glioma/empty.png", "image_empty"),
+        ("notumor/empty.png", "image_empty"),
+    ]
+    assert found.problems == taken.problems
