@@ -24,6 +24,12 @@ def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None =
     return [as_event(entry) for entry in rows]
 
 
+def newest_events(limit: int, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return the newest events (at most 500) that a caller with these visibilities may see, newest first."""
+    rows = AuditEntry.objects.visible_as(visibilities).order_by("-seq")[: min(limit, MAX_EVENTS)]
+    return [as_event(entry) for entry in rows]
+
+
 def as_event(entry: AuditEntry) -> dict[str, Any]:
     """Return the public form of one entry: its body without the chain's own fields."""
     body: dict[str, Any] = json.loads(bytes(entry.body))

@@ -1,15 +1,16 @@
 """Reads that pages and calls share."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from django.utils import timezone
 
-from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run
+from apps.federation.figures import Hospitals
+from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline.evaluate import Measured, measured
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
+from apps.federation.words import Advice, failure, refusal
 
 
 def newest_round(federation: Federation) -> Round | None:
@@ -39,7 +40,6 @@ def status(federation: Federation) -> dict[str, Any]:
     }
 
 
-Hospitals = set[UUID] | None
 ONE_AGENTS = "one hospital's own"
 WORSE = "worse than its parent"
 
@@ -62,48 +62,17 @@ def version_rows(federation: Federation, hospitals: Hospitals, limit: int = 50) 
 
 
 def _version_row(version: ModelVersion, hospitals: Hospitals) -> VersionRow:
-    found, verdict = measured(version), version.verdict
+    found = measured(version)
     if found.agents == 1 and not _knows(version, hospitals):
         found = Measured(1, 0, None, None)
-    judges = version.evaluations.filter(kind=Evaluation.Kind.EVALUATE).count()
-    if judges == 1 and not _knows(version, hospitals, kind=Evaluation.Kind.EVALUATE):
-        verdict = ONE_AGENTS
     alarm = version.alarm if hospitals is None or not version.alarm else WORSE
     updates = version.round.updates.filter(state=UpdateState.CONSUMED).count() if version.round else 0
-    return VersionRow(version, found, updates, verdict, alarm)
+    return VersionRow(version, found, updates, told_verdict(version, hospitals), alarm)
 
 
 def _knows(version: ModelVersion, hospitals: Hospitals, **wanted: str) -> bool:
     """Return whether a report on the version comes from one of these hospitals."""
     return hospitals is None or version.evaluations.filter(agent__hospital__in=hospitals, **wanted).exists()
-
-
-@dataclass(frozen=True)
-class AgentRow:
-    """An agent on the dashboard: is it there, and where does it stand in the round?"""
-
-    agent: Agent
-    online: bool
-    update: str
-
-
-def agent_rows(federation: Federation, hospitals: Hospitals) -> list[AgentRow]:
-    """Return the federation's agents with the state of their update to the newest round; a refusal is a hospital's own.
-
-    `hospitals`: whose own the reader may see; None means all.
-    """
-    round_ = newest_round(federation)
-    states: dict[Any, str] = {}
-    if round_ is not None:
-        states = dict(round_.updates.order_by("received_at").values_list("agent", "state"))
-    agents = Agent.objects.of(federation.pk).select_related("hospital").order_by("hospital__name", "enrolled_at")
-    rows = []
-    for agent in agents:
-        state = states.get(agent.pk, "")
-        if state == UpdateState.REFUSED and hospitals is not None and agent.hospital_id not in hospitals:
-            state = ""
-        rows.append(AgentRow(agent, agent.is_online(federation.seen_within), state))
-    return rows
 
 
 def active_run(federation: Federation) -> Run | None:
@@ -151,3 +120,103 @@ def _missing_names(round_: Round) -> list[str]:
     return list(
         Agent.objects.filter(pk__in=missing).order_by("hospital__name").values_list("hospital__name", flat=True)
     )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a round is: accepted of expected updates, and until when it collects."""
+
+    accepted: int
+    expected: int
+    required: int
+    deadline: datetime | None
+    collecting: bool
+
+
+def progress(round_: Round | None) -> Progress | None:
+    """Return how far an active round is; None where none is open."""
+    if round_ is None or not round_.is_active:
+        return None
+    federation = round_.run.federation
+    done = round_.updates.filter(state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED]).count()
+    first = round_.first_accepted_at
+    deadline = first + timedelta(seconds=federation.deadline) if first else None
+    collecting = round_.state == RoundState.COLLECTING
+    expected = max(len(round_.expected), done)
+    return Progress(done, expected, federation.min_updates, deadline if collecting else None, collecting)
+
+
+def round_headline(round_: Round) -> str:
+    """Return the first line of a round's page."""
+    name = f"Round {round_.number}" + (f", attempt {round_.attempt}," if round_.attempt > 1 else "")
+    version = getattr(round_, "version", None)
+    if round_.state == RoundState.PUBLISHED and version is not None:
+        return f"{name} made version {version.number}."
+    if round_.state == RoundState.HELD:
+        return f"{name} made a version that is held back."
+    if round_.state == RoundState.FAILED:
+        return f"{name} ended without a version."
+    return headline(round_.run.federation)
+
+
+def models_headline(federation: Federation, held: int) -> str:
+    """Return the first line of the models page."""
+    if held:
+        waiting = "One version waits" if held == 1 else f"{held} versions wait"
+        return f"{waiting} for an administrator's decision."
+    if federation.current is None:
+        return "There is no model yet."
+    return f"Version {federation.current.number} is the current model."
+
+
+def told_verdict(version: ModelVersion, hospitals: Hospitals) -> str:
+    """Return a version's verdict, without the figures of a single agent that is not the reader's."""
+    judges = version.evaluations.filter(kind=Evaluation.Kind.EVALUATE).count()
+    if judges == 1 and not _knows(version, hospitals, kind=Evaluation.Kind.EVALUATE):
+        return ONE_AGENTS
+    return version.verdict
+
+
+@dataclass(frozen=True)
+class UpdateRow:
+    """An update on its round's page: figures are its hospital's own."""
+
+    update: Update
+    own: bool
+    advice: Advice | None
+
+
+def update_rows(round_: Round, hospitals: Hospitals) -> list[UpdateRow]:
+    """Return the updates of a round; refused ones only to their hospital and administrators."""
+    rows = []
+    for update in round_.updates.select_related("agent__hospital").order_by("received_at"):
+        own = hospitals is None or update.agent.hospital_id in hospitals
+        refused = update.state == UpdateState.REFUSED
+        if own or not refused:
+            rows.append(UpdateRow(update, own, refusal(update.code) if refused else None))
+    return rows
+
+
+def trouble(federation: Federation, hospitals: Hospitals) -> list[Advice]:
+    """Return what needs somebody's attention now, the most urgent first."""
+    found = []
+    current, round_ = federation.current, newest_round(federation)
+    for held in federation.versions.filter(state=VersionState.HELD):
+        verdict = told_verdict(held, hospitals)
+        found.append(Advice(f"A version is held back: {verdict}.", "An administrator publishes or rejects it: Models."))
+    if current is not None and current.alarm:
+        said = current.alarm if hospitals is None else WORSE
+        found.append(
+            Advice(
+                f"Alarm: version {current.number} is {WORSE}." if said == WORSE else f"Alarm: {said}.",
+                "An administrator can roll back to an earlier version: Models.",
+            )
+        )
+    if round_ is not None and round_.state == RoundState.FAILED and round_.reason != "aborted":
+        found.append(failure(round_.reason))
+    if round_ is not None:
+        for row in update_rows(round_, hospitals):
+            if row.advice is not None:
+                name = row.update.agent.hospital.name
+                found.append(Advice(f"{name}, round {round_.number}: {row.advice.cause}", row.advice.step))
+    return found

@@ -3,8 +3,9 @@
 from django.urls import path
 from rest_framework.views import APIView
 
-from apps.federation import views
 from apps.federation.api import agents, events, models, reports, runs, status, task, updates, versions
+from apps.federation.views import dashboard, rounds
+from apps.federation.views import models as model_pages
 
 V1 = "api/v1/"
 
@@ -19,7 +20,13 @@ def _view(cls: type[APIView]) -> object:
 
 
 urlpatterns = [
-    path("", views.index, name="index"),
+    path("", dashboard.index, name="index"),
+    path("rounds/", rounds.rounds, name="rounds"),
+    path("rounds/<uuid:round_id>/", rounds.round_page, name="round"),
+    path("runs/start", rounds.start_run, name="run-start"),
+    path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
+    path("models/", model_pages.models, name="models"),
+    path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
     *_at_both("model", "model", models.global_model),
     *_at_both("public_key", "public-key", _view(status.PublicKeyView)),
     *_at_both("update", "update", _view(updates.UpdateView)),

@@ -7,10 +7,14 @@ from apps.accounts.roles import may
 
 
 def own_hospitals(user: User) -> set[UUID] | None:
-    """Return the hospitals whose own figures and refusals a person may see; None means all."""
+    """Return the hospitals whose own figures and refusals a person may see; None means all.
+
+    The group carries the right and the membership explains it. Where one of them is missing, nobody gets in.
+    """
     if may(user, "see_every_hospital"):
         return None
-    return set(user.memberships.values_list("hospital", flat=True))
+    explained = user.memberships.filter(hospital__members_group__user=user)
+    return set(explained.values_list("hospital", flat=True))
 
 
 def visibilities(user: User) -> list[str] | None:

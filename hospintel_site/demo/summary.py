@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from apps.federation.figures import hub_seconds
 from apps.federation.models import ModelVersion, Round
 from apps.federation.pipeline.evaluate import measured
 from apps.federation.states import UpdateState
@@ -44,17 +45,11 @@ def _bytes_down(journals: Iterable[Path], round_: Round) -> int:
 def figures(version: ModelVersion, journals: Iterable[Path]) -> RoundFigures:
     """Return the figures of a version that came of a round."""
     round_ = version.round
-    if round_ is None or version.number is None or version.published_at is None or round_.last_accepted_at is None:
+    seconds = hub_seconds(version)
+    if round_ is None or version.number is None or seconds is None:
         raise ValueError(f"{version} did not come of a published round")
     consumed = list(round_.updates.filter(state=UpdateState.CONSUMED))
     found = measured(version)
-    waited = 0.0
-    if (
-        round_.evaluation_opened_at
-        and round_.evaluation_closed_at
-        and round_.evaluation_closed_at <= version.published_at
-    ):
-        waited = (round_.evaluation_closed_at - round_.evaluation_opened_at).total_seconds()
     return RoundFigures(
         round=round_.number,
         version=version.number,
@@ -65,7 +60,7 @@ def figures(version: ModelVersion, journals: Iterable[Path]) -> RoundFigures:
         bytes_up=sum(update.size for update in consumed),
         bytes_down=_bytes_down(journals, round_),
         train_seconds=max(update.train_ms or 0 for update in consumed) / 1000,
-        hub_seconds=(version.published_at - round_.last_accepted_at).total_seconds() - waited,
+        hub_seconds=seconds,
     )
 
 

@@ -151,6 +151,59 @@ CALLS = [
     _decide("fly", "old", admin=404),
 ]
 
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+
+def _numbers(scene: Scene, answer: Any) -> str:
+    """Say whose figures a round's page shows: the size of an update stands only in its own row."""
+    rows = answer.content.decode().partition('id="updates-table"')[2].partition("</table>")[0].split('<th scope="row">')
+    shown = [row.partition("<")[0].partition(" ")[0].lower() for row in rows[1:] if " kB</td>" in row]
+    return " ".join(sorted(shown)) or "nobody's"
+
+
+def _round(which: str) -> Callable[[Scene], dict[str, Any]]:
+    return lambda scene: {"round_id": getattr(scene, which).pk}
+
+
+def _form(name: str, **fields: Any) -> Row:
+    """Make the row of an administrator's form: strangers sign in first, others may not."""
+    return row(name, "POST", headers=BROWSER, **{"strangers": LOGIN, "people": 403} | fields)
+
+
+def _steer_form(verb: str, **fields: Any) -> Row:
+    return _form("run-steer", what=verb, path=lambda s: {"run_id": s.open.run_id, "verb": verb}, **fields)
+
+
+def _decide_form(verb: str, which: str, **fields: Any) -> Row:
+    path = {"path": lambda s: {"version_id": getattr(s, which).pk, "verb": verb}}
+    return _form("version-decide", what=verb, **path, **fields)
+
+
+PAGES = [
+    page("rounds", people=200),
+    page("models", people=200),
+    page(
+        "round",
+        path=_round("finished"),
+        sees=_numbers,
+        admin="north south",
+        outsider="nobody's",
+        north="north",
+        south="south",
+    ),
+    page("round", what="open", path=_round("open"), people=200),
+    page("round", what="unknown", path=lambda s: {"round_id": nothing()}, people=404),
+    _form("run-start", form={"rounds": 1, "epochs": 1}, before=_no_run, admin=302),
+    _steer_form("pause", admin=302),
+    _steer_form("resume", before=_paused, admin=302),
+    _steer_form("abort", admin=302),
+    _steer_form("fly", admin=404),
+    _decide_form("publish", "held", admin=302),
+    _decide_form("reject", "held", admin=302),
+    _decide_form("rollback", "old", admin=302),
+    _decide_form("fly", "old", admin=404),
+]
+
 # --- Agents' calls ----------------------------------------------------------------------------------------------------
 
 
@@ -286,4 +339,4 @@ def admin_rows() -> list[Row]:
     ]
 
 
-ROWS: list[Row] = [*PUBLIC, *CALLS, *AGENT_CALLS, *admin_rows()]
+ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *admin_rows()]

@@ -15,9 +15,7 @@ from apps.federation.api.base import HubView
 from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.models import ModelVersion
 from apps.federation.permissions import allowed
-from apps.federation.pipeline.review import publish_held, reject
-from apps.federation.pipeline.rollback import rollback
-from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.decide import DECISIONS, decide
 from apps.federation.tasks import enqueue
 
 
@@ -51,18 +49,12 @@ class DecideView(HubView):
     def post(self, request: Request, version_id: UUID, verb: str) -> Response:
         """Publish or reject a held version, or bring an old one back under a new number."""
         version = ModelVersion.objects.filter(pk=version_id).first()
-        if version is None or verb not in {"publish", "reject", "rollback"}:
+        if version is None or verb not in DECISIONS:
             raise Http404
         asked = DecisionRequest(data=request.data)
         asked.is_valid(raise_exception=True)
-        decided, following = _decide(version, verb, cast("User", request.user).actor, asked.validated_data["reason"])
+        actor = cast("User", request.user).actor
+        decided, following = decide(version, verb, actor=actor, reason=asked.validated_data["reason"])
         enqueue(following)
         answer = {name: getattr(decided, name) for name in ("number", "state", "digest", "verdict")}
         return Response({"id": str(decided.pk), **answer})
-
-
-def _decide(version: ModelVersion, verb: str, actor: str, reason: str) -> tuple[ModelVersion, list[Next]]:
-    if verb == "rollback":
-        return rollback(version, actor=actor, reason=reason)
-    act = publish_held if verb == "publish" else reject
-    return version, act(version, actor=actor, reason=reason)

@@ -56,3 +56,8 @@ class Update(models.Model):
 
     def __str__(self) -> str:
         return f"update of {self.agent_id} ({self.state})"
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Return how long the agent trained, features included."""
+        return None if self.train_ms is None else self.train_ms / 1000

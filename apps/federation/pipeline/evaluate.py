@@ -38,19 +38,24 @@ class Measured:
     loss: float | None
 
 
-def measured(version: ModelVersion, agents: set[UUID] | None = None) -> Measured:
-    """Sum the newest report of each agent (of these agents) on a version, weighted by scans."""
+def pooled(version: ModelVersion, agents: set[UUID] | None = None) -> tuple[int, Report | None]:
+    """Return how many agents (of these agents) reported on a version, and the sum of their newest reports."""
     newest: dict[UUID, Evaluation] = {}
     for evaluation in version.evaluations.order_by("created_at", "pk"):
         if agents is None or evaluation.agent_id in agents:
             newest[evaluation.agent_id] = evaluation
-    if not newest:
+    total: Report | None = None
+    for evaluation in newest.values():
+        total = evaluation.report if total is None else total + evaluation.report
+    return len(newest), total
+
+
+def measured(version: ModelVersion, agents: set[UUID] | None = None) -> Measured:
+    """Sum the newest report of each agent (of these agents) on a version, weighted by scans."""
+    count, total = pooled(version, agents)
+    if total is None:
         return Measured(0, 0, None, None)
-    reports = [evaluation.report for evaluation in newest.values()]
-    total = reports[0]
-    for report in reports[1:]:
-        total += report
-    return Measured(len(reports), total.n, total.accuracy, total.loss)
+    return Measured(count, total.n, total.accuracy, total.loss)
 
 
 def gate(round_id: UUID) -> list[Next]:

@@ -1,0 +1,115 @@
+"""What was measured: pooled reports of a version, times and bytes of a round."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from apps.federation.models import Federation, ModelVersion, Round, Update
+from apps.federation.pipeline.aggregate import FEW
+from apps.federation.pipeline.evaluate import pooled
+from apps.federation.states import UpdateState
+from hospintel_core.metrics import ClassFigures, per_class, wilson_interval
+from hospintel_core.report import Report
+
+Hospitals = set[UUID] | None
+
+
+def hub_seconds(version: ModelVersion) -> float | None:
+    """Return the time from a round's last accepted update to its version, without the wait for agents' evaluations."""
+    round_ = version.round
+    if round_ is None or version.published_at is None or round_.last_accepted_at is None:
+        return None
+    waited = 0.0
+    opened, closed = round_.evaluation_opened_at, round_.evaluation_closed_at
+    if opened and closed and closed <= version.published_at:
+        waited = (closed - opened).total_seconds()
+    return (version.published_at - round_.last_accepted_at).total_seconds() - waited
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class of a version's table: figures, and its row (the truth) of the confusion counts."""
+
+    name: str
+    figures: ClassFigures
+    counts: tuple[int, ...]
+
+    @property
+    def found(self) -> int:
+        """Per cent of the class' scans that were found, for a bar."""
+        return round(100 * (self.figures.recall or 0))
+
+
+@dataclass(frozen=True)
+class VersionFigures:
+    """What the agents together measured on a version."""
+
+    accuracy: float
+    low: float
+    high: float
+    loss: float
+    n: int
+    agents: int
+    classes: tuple[ClassRow, ...]
+
+
+def version_figures(version: ModelVersion, hospitals: Hospitals) -> VersionFigures | None:
+    """Return the pooled figures of a version, or None where there are none that this reader may see.
+
+    Fewer than three reports are for administrators alone: of two, each would learn the other's.
+    """
+    agents, total = pooled(version)
+    if total is None or total.accuracy is None or total.loss is None:
+        return None
+    if hospitals is not None and agents < FEW:
+        return None
+    low, high = wilson_interval(total.correct, total.n)
+    names = version.federation.classes
+    return VersionFigures(total.accuracy, low, high, total.loss, total.n, agents, _classes(total, names))
+
+
+def _classes(total: Report, names: list[str]) -> tuple[ClassRow, ...]:
+    rows = zip(names, per_class(total.confusion), total.confusion, strict=True)
+    return tuple(ClassRow(name, figures, counts) for name, figures, counts in rows)
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """A round as lists show it; None is what this reader may not see or what is not known yet."""
+
+    round: Round
+    version: ModelVersion | None
+    updates: int
+    expected: int
+    seconds: float | None
+    hub_seconds: float | None
+    slowest_training: float | None
+    bytes_up: int | None
+
+
+def round_rows(federation: Federation, hospitals: Hospitals, limit: int = 20) -> list[RoundRow]:
+    """Return the newest rounds, newest first."""
+    rounds = Round.objects.of(federation.pk).select_related("run", "base", "version").order_by("-opened_at")[:limit]
+    return [round_row(round_, hospitals) for round_ in rounds]
+
+
+def round_row(round_: Round, hospitals: Hospitals) -> RoundRow:
+    """Return one round's row. Bytes and times are a hospital's own; of three and more, everyone sees the sum."""
+    updates = list(round_.updates.live().select_related("agent"))
+    version = getattr(round_, "version", None)
+    all_seen = hospitals is None or len(updates) >= FEW
+    own = updates if hospitals is None else [update for update in updates if update.agent.hospital_id in hospitals]
+    return RoundRow(
+        round=round_,
+        version=version,
+        updates=sum(update.state in {UpdateState.ACCEPTED, UpdateState.CONSUMED} for update in updates),
+        expected=len(round_.expected),
+        seconds=(round_.ended_at - round_.opened_at).total_seconds() if round_.ended_at else None,
+        hub_seconds=hub_seconds(version) if version else None,
+        slowest_training=_slowest(own),
+        bytes_up=sum(update.size for update in updates) if all_seen else None,
+    )
+
+
+def _slowest(updates: Iterable[Update]) -> float | None:
+    return max((update.train_seconds for update in updates if update.train_seconds is not None), default=None)

@@ -1,0 +1,91 @@
+"""Where each hospital's agent stands: registered, connected, training, returned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apps.federation.figures import Hospitals
+from apps.federation.models import Agent, Federation, Round, Update
+from apps.federation.states import AgentState, RoundState, UpdateState
+from apps.federation.words import Advice, refusal
+
+RUNGS = ("Registered", "Connected", "Training", "Returned")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ladder: `done`, `now`, `ahead` or `failed`."""
+
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A hospital's agent on the ladder. `said` is the same in words; `advice` says what to do where it went wrong."""
+
+    hospital: str
+    agent: Agent | None
+    online: bool
+    rungs: tuple[Rung, ...]
+    said: str
+    advice: Advice | None = None
+
+
+def places(federation: Federation, round_: Round | None, hospitals: Hospitals) -> list[Place]:
+    """Return every agent's place in a round, and the hospitals that have no agent yet.
+
+    A refusal is told to administrators and to the agent's own hospital; for others the agent is still training.
+    """
+    updates: dict[Any, Update] = {}
+    if round_ is not None:
+        updates = {update.agent_id: update for update in round_.updates.order_by("received_at")}
+    agents = Agent.objects.of(federation.pk).select_related("hospital").order_by("hospital__name", "enrolled_at")
+    found = [_place(agent, federation, round_, _visible(updates, agent, hospitals)) for agent in agents]
+    without = federation.participations.filter(hospital__agents__isnull=True).select_related("hospital")
+    found += [
+        Place(row.hospital.name, None, online=False, rungs=_rungs(0), said="No agent is enrolled yet")
+        for row in without
+    ]
+    return sorted(found, key=lambda place: place.hospital)
+
+
+def _visible(updates: Mapping[Any, Update], agent: Agent, hospitals: Hospitals) -> Update | None:
+    update = updates.get(agent.pk)
+    if update is None or update.state != UpdateState.REFUSED:
+        return update
+    return update if hospitals is None or agent.hospital_id in hospitals else None
+
+
+def _rungs(done: int, *, failed: bool = False) -> tuple[Rung, ...]:
+    """Return the ladder with the first `done` rungs behind, and the next one as the present one."""
+    states = ["done" if place < done else "ahead" for place in range(len(RUNGS))]
+    if done < len(RUNGS):
+        states[done] = "failed" if failed else "now"
+    return tuple(Rung(name, state) for name, state in zip(RUNGS, states, strict=True))
+
+
+def _place(agent: Agent, federation: Federation, round_: Round | None, update: Update | None) -> Place:
+    online = agent.is_online(federation.seen_within)
+
+    def at(done: int, said: str, advice: Advice | None = None) -> Place:
+        return Place(agent.hospital.name, agent, online, _rungs(done, failed=advice is not None), said, advice)
+
+    if agent.state == AgentState.REVOKED:
+        return at(0, "Revoked", refusal("agent_revoked"))
+    if update is not None and update.state == UpdateState.REFUSED:
+        return at(3, "Refused", refusal(update.code))
+    if update is not None:
+        return at(4, _RETURNED[UpdateState(update.state)])
+    if not online:
+        return at(1, "Offline" if agent.last_seen else "Has not called yet")
+    if round_ is not None and round_.state == RoundState.COLLECTING:
+        return at(2, "Training" if str(agent.pk) in round_.expected else "Came late, may still join")
+    return at(2, "Connected, waits for the next round")
+
+
+_RETURNED = {
+    UpdateState.RECEIVED: "Returned, being checked",
+    UpdateState.ACCEPTED: "Returned and accepted",
+    UpdateState.CONSUMED: "In the new version",
+}

@@ -1,0 +1,66 @@
+"""The portal's first page. `/` is the dashboard for browsers and a sign of life for everything else."""
+
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_GET
+
+from apps.accounts.roles import may, require
+from apps.federation import figures, queries
+from apps.federation.charts import line_chart
+from apps.federation.ladder import places
+from apps.federation.news import newest
+from apps.federation.views.page import federation_of_the_page, person, show
+from apps.federation.visibility import own_hospitals
+from hospintel_core.plan import Plan
+
+NEWS = 12
+ROUNDS = 6
+ALIVE = {"status": "active", "message": "Secure Federated Learning Server Online"}
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponseBase:
+    """Show the dashboard to browsers; answer programs as the original Hospintel did."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return JsonResponse(ALIVE)
+    return dashboard(request)
+
+
+@require("see_dashboard")
+def dashboard(request: HttpRequest) -> HttpResponseBase:
+    """Show what is going on: run, hospitals, the current model and its history, rounds, news."""
+    user, federation = person(request), federation_of_the_page()
+    hospitals = own_hospitals(user)
+    round_ = queries.newest_round(federation)
+    versions = queries.version_rows(federation, hospitals)
+    run = queries.active_run(federation)
+    return show(
+        request,
+        "dashboard",
+        {
+            "federation": federation,
+            "headline": queries.headline(federation),
+            "status": queries.status(federation),
+            "run": run,
+            "last_run": run or federation.runs.order_by("-created_at").first(),
+            "round": round_,
+            "progress": queries.progress(round_),
+            "places": places(federation, round_, hospitals),
+            "newest": versions[0] if versions else None,
+            "figures": figures.version_figures(versions[0].version, hospitals) if versions else None,
+            "charts": _charts(versions),
+            "versions": versions,
+            "rounds": figures.round_rows(federation, hospitals, ROUNDS),
+            "news": newest(user, NEWS),
+            "trouble": queries.trouble(federation, hospitals),
+            "plan": Plan.from_dict(federation.plan),
+            "steers": may(user, "steer_runs"),
+        },
+    )
+
+
+def _charts(versions: list[queries.VersionRow]) -> list[object]:
+    known = [row for row in reversed(versions) if row.measured.accuracy is not None and row.measured.loss is not None]
+    accuracy = [(str(row.version.number), row.measured.accuracy or 0.0) for row in known]
+    loss = [(str(row.version.number), row.measured.loss or 0.0) for row in known]
+    return [chart for chart in (line_chart("Accuracy", accuracy, percent=True), line_chart("Loss", loss)) if chart]

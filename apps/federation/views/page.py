@@ -1,0 +1,54 @@
+"""What all pages of the federation share."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+
+from apps.accounts.models import User
+from apps.audit.models import AuditHead
+from apps.federation.models import Federation
+from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.tasks import enqueue
+
+
+def federation_of_the_page() -> Federation:
+    """Return the federation that the pages show."""
+    return get_object_or_404(Federation.objects.select_related("current"), pk=DEFAULT_SLUG)
+
+
+def person(request: HttpRequest) -> User:
+    """Return who is signed in; only for views behind `require`."""
+    return cast("User", request.user)
+
+
+def show(request: HttpRequest, name: str, context: Mapping[str, Any]) -> HttpResponse:
+    """Render a page, or only its living part where the page itself asks for it anew.
+
+    The living part is the template with an underscore before its name, which the page includes.
+    """
+    # Read before the page's own queries: what happens in between is fetched once more, never missed.
+    full = {"seq": AuditHead.objects.values_list("seq", flat=True).first() or 0, **context}
+    living = "_" if request.headers.get("X-Fragment") == "live" else ""
+    return render(request, f"federation/{living}{name}.html", full)
+
+
+def act(request: HttpRequest, done: str, action: Callable[[], list[Next]], *, back: str) -> HttpResponseRedirect:
+    """Do what a form asked for, tell how it went on the next page, and go there.
+
+    Args:
+        request: of the form.
+        done: what is said when it worked.
+        action: calls the pipeline and returns what comes next.
+        back: where to go.
+    """
+    try:
+        enqueue(action())
+        messages.success(request, done)
+    except Refusal as refusal:
+        messages.error(request, refusal.detail)
+    return redirect(back)

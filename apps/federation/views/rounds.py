@@ -1,0 +1,92 @@
+"""Rounds: the list, and one round with everybody's place in it. Runs: start and steer."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.accounts.roles import require
+from apps.federation import figures, queries
+from apps.federation.forms import RunForm
+from apps.federation.ladder import places
+from apps.federation.models import Round, Run
+from apps.federation.pipeline import runs
+from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.views.page import act, federation_of_the_page, person, show
+from apps.federation.visibility import own_hospitals
+from apps.federation.words import failure
+
+STEERING = {
+    "pause": (runs.pause, "The run is paused. A round in progress still ends."),
+    "resume": (runs.resume, "The run goes on."),
+    "abort": (runs.abort, "The run is aborted. Nothing of its open round is published."),
+}
+
+
+@require_safe
+@require("see_dashboard")
+def rounds(request: HttpRequest) -> HttpResponseBase:
+    """Show all rounds, newest first."""
+    federation = federation_of_the_page()
+    rows = figures.round_rows(federation, own_hospitals(person(request)), limit=200)
+    return show(request, "rounds", {"federation": federation, "headline": queries.headline(federation), "rounds": rows})
+
+
+@require_safe
+@require("see_dashboard")
+def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
+    """Show one round."""
+    federation = federation_of_the_page()
+    found = Round.objects.of(federation.pk).select_related("run__federation", "base", "version")
+    round_ = get_object_or_404(found, pk=round_id)
+    hospitals = own_hospitals(person(request))
+    version = getattr(round_, "version", None)
+    return show(
+        request,
+        "round",
+        {
+            "federation": federation,
+            "round": round_,
+            "row": figures.round_row(round_, hospitals),
+            "headline": queries.round_headline(round_),
+            "progress": queries.progress(round_),
+            "failure": failure(round_.reason) if round_.reason and round_.state == "FAILED" else None,
+            "places": places(federation, round_, hospitals),
+            "updates": queries.update_rows(round_, hospitals),
+            "version": version,
+            "figures": figures.version_figures(version, hospitals) if version else None,
+        },
+    )
+
+
+@require_POST
+@require("steer_runs")
+def start_run(request: HttpRequest) -> HttpResponseBase:
+    """Start a run with the form's rounds and epochs."""
+
+    def start() -> list[Next]:
+        form = RunForm(request.POST)
+        if not form.is_valid():
+            raise Refusal("bad_request", "A run has 1 to 1000 rounds of 1 to 100 epochs.", 400)
+        _, following = runs.start_run(
+            federation_of_the_page(),
+            rounds=form.cleaned_data["rounds"],
+            plan={"epochs": form.cleaned_data["epochs"]},
+            actor=person(request).actor,
+        )
+        return following
+
+    return act(request, "The run is started.", start, back="index")
+
+
+@require_POST
+@require("steer_runs")
+def steer_run(request: HttpRequest, run_id: UUID, verb: str) -> HttpResponseBase:
+    """Pause, resume or abort a run."""
+    run = get_object_or_404(Run.objects.select_related("federation"), pk=run_id)
+    if verb not in STEERING:
+        raise Http404
+    step, done = STEERING[verb]
+    return act(request, done, lambda: step(run, actor=person(request).actor), back="index")

@@ -1,0 +1,168 @@
+"""What people are told: refusals and failures with cause and next step, and audit events as sentences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What happened, in one sentence, and what to do about it."""
+
+    cause: str
+    step: str
+
+
+_AGAIN = "The agent trains or seals again by itself; look here again when it has."
+_UPDATE_AGENT = "Install the same version of the agent as of the hub, then start it again."
+_WEIGHTS = Advice("The update does not fit the model.", _UPDATE_AGENT)
+_SEAL = Advice(
+    "The sealed update was damaged on its way, or was not sealed by this agent for this round.",
+    "The agent sends again by itself. If it goes on: look for a proxy that changes uploads, and enrol the agent anew.",
+)
+_LATE = Advice("The update came after its round had closed.", "Nothing is lost: the next round takes the agent again.")
+
+REFUSALS: Mapping[str, Advice] = {
+    "round_closed": _LATE,
+    "wrong_round": _LATE,
+    "wrong_base": Advice("The update was trained from another version.", _AGAIN),
+    "replayed": Advice("The same sealed update was sent twice.", "Nothing needs to be done: it counts once."),
+    "agent_revoked": Advice("The agent was revoked.", "Enrol it anew with a one-time code if it shall take part."),
+    "num_samples_range": Advice(
+        "The update states more scans than its enrolment code allows, or none.",
+        "Issue a new code with the hospital's real number of scans and enrol the agent with it.",
+    ),
+    "clock_skew": Advice("The agent's clock is wrong by minutes.", "Set the clock there (NTP). The agent tries again."),
+    "value_range": Advice(
+        "The update has absurd values: its training diverged.", "Lower the learning rate of the plan."
+    ),
+    "norm_range": Advice(
+        "The update is far larger than those accepted before.",
+        "Ask the hospital whether its scans or labels have changed; then let it train again.",
+    ),
+    "not_finite": Advice("The update has values that are no numbers.", "Lower the learning rate of the plan."),
+    "too_many_attempts": Advice(
+        "The agent used up its attempts in this round.", "It takes part again in the next one."
+    ),
+    "stuck": Advice(
+        "The update could not be inspected, three times over.", "Look into the hub's log; the log names it."
+    ),
+    "ciphertext_missing": Advice("The file of the sealed update is gone.", "Check the disk of the uploads folder."),
+}
+_BY_PREFIX: tuple[tuple[str, Advice], ...] = (
+    ("envelope_", _SEAL),
+    ("weights_", _WEIGHTS),
+    ("tensor_", _WEIGHTS),
+    ("codec_", _WEIGHTS),
+    ("report_", Advice("The report that came with the update is not of its form.", _UPDATE_AGENT)),
+)
+
+
+def refusal(code: str) -> Advice:
+    """Return what a refused update's code means."""
+    if code in REFUSALS:
+        return REFUSALS[code]
+    for prefix, advice in _BY_PREFIX:
+        if code.startswith(prefix):
+            return advice
+    return Advice(
+        f"The update was refused ({code}).", "The audit says when and for which round; the hub's log says why."
+    )
+
+
+FAILURES: Mapping[str, Advice] = {
+    "quorum": Advice(
+        "Too few updates came before the deadline.",
+        "The round is tried again by itself. See below who was missing, and ask there.",
+    ),
+    "aborted": Advice("An administrator aborted the run.", "Start a new run when you are ready."),
+    "superseded": Advice(
+        "Another version was published while the round was open.", "The round starts again from that version by itself."
+    ),
+    "restored": Advice("The hub was restored from a backup.", "The round is tried again by itself."),
+    "stuck": Advice("Its updates could not be aggregated, three times over.", "Look into the hub's log, then resume."),
+    "head_missing": Advice("The file of the base version is gone.", "Restore the models folder from a backup."),
+    "head_damaged": Advice("The file of the base version is damaged.", "Restore the models folder from a backup."),
+    "ciphertext_missing": Advice("The file of an accepted update is gone.", "Check the disk of the uploads folder."),
+}
+
+
+def failure(reason: str) -> Advice:
+    """Return what a failed round's reason means."""
+    return FAILURES.get(
+        reason, Advice(f"The round failed ({reason}).", "The hub's log has the details; the run tries again by itself.")
+    )
+
+
+Facts = Mapping[str, Any]
+
+
+# The names in braces are facts of the entry, and `refusal`, `failure` and `settings` made of them.
+EVENTS: Mapping[str, str] = {
+    "agent.enrol": "enrolled an agent",
+    "agent.revoked": "revoked an agent",
+    "agent.refused": "was refused ({code})",
+    "code.issue": "issued an enrolment code",
+    "code.expired": "let an enrolment code expire",
+    "code.used": "used an enrolment code",
+    "federation.configure": "changed the federation's settings: {settings}",
+    "federation.create": "made the federation",
+    "federation.join": "let a hospital join the federation",
+    "hospital.create": "added a hospital",
+    "run.start": "started a run of {rounds} rounds",
+    "run.running": "resumed the run",
+    "run.paused": "paused the run",
+    "run.done": "ended the run: all its rounds are done",
+    "run.aborted": "aborted the run",
+    "round.open": "opened round {number}, expecting {expected} agents",
+    "round.aggregating": "closed the round with {accepted} updates",
+    "round.evaluating": "aggregated {updates} updates",
+    "round.published": "ended the round with a new version",
+    "round.held": "ended the round; its version is held",
+    "round.failed": "ended the round without a version: {failure}",
+    "round.erase": "erased the round's key",
+    "update.received": "returned its update",
+    "update.accepted": "accepted an update",
+    "update.counted": "counted an update",
+    "update.consumed": "took an update into the new version",
+    "update.refused": "refused an update: {refusal}",
+    "evaluation.open": "asked the agents to evaluate a version",
+    "evaluation.report": "reported on a version",
+    "evaluation.counted": "counted a report",
+    "evaluation.close": "ended the evaluation",
+    "version.candidate": "made a candidate version",
+    "version.published": "published version {number}",
+    "version.held": "held a version back",
+    "version.rejected": "rejected a version",
+    "version.rollback": "rolled back to version {to}",
+    "version.alarm": "raised an alarm: the version is worse than its parent",
+    "version.model_written": "wrote the model file",
+    "login.ok": "signed in",
+    "login.end": "signed out",
+    "login.refused": "tried to sign in and was refused",
+    "member.add": "added a person to a hospital",
+    "member.remove": "removed a person from a hospital",
+    "person.create": "added a person",
+    "person.role": "changed a person's role",
+    "backup.create": "made a backup",
+    "backup.restore": "restored a backup",
+}
+
+
+class _Known(dict[str, Any]):
+    """Facts, where one that is missing reads as a question mark."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def sentence(action: str, facts: Facts) -> str:
+    """Return what an event's actor did; the action itself where there is no better word."""
+    told = EVENTS.get(action)
+    if told is None:
+        return action.replace(".", ": ").replace("_", " ")
+    known = _Known(facts)
+    known["refusal"] = refusal(str(facts.get("code", ""))).cause
+    known["failure"] = failure(str(facts.get("reason", ""))).cause
+    known["settings"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    return told.format_map(known)

@@ -1,0 +1,73 @@
+// What every page has: the theme's switch, times that grow old, deadlines that come closer, questions before deeds.
+
+const root = document.documentElement;
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
+}
+
+const themeButton = document.querySelector("[data-theme-switch]");
+if (themeButton) {
+  const tell = () => themeButton.setAttribute("aria-pressed", String(isDark()));
+  themeButton.addEventListener("click", () => {
+    const theme = isDark() ? "light" : "dark";
+    root.dataset.theme = theme;
+    window.localStorage.setItem("theme", theme);
+    tell();
+  });
+  dark.addEventListener("change", tell);
+  tell();
+}
+
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+function length(seconds) {
+  const [size, unit] = UNITS.find(([size]) => seconds >= size) || [1, "s"];
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+export function tellTimes() {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const age = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    const text = age < 5 ? "just now" : `${length(age)} ago`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+  for (const time of document.querySelectorAll("time[data-until]")) {
+    const left = (Date.parse(time.dateTime) - Date.now()) / 1000;
+    const text = left > 0 ? `in ${length(left)}` : "now";
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+tellTimes();
+setInterval(tellTimes, 1000);
+
+// A dialog asks; without scripts the form is simply sent.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.confirm || form.dataset.confirmed) return;
+  event.preventDefault();
+  const dialog = document.getElementById("confirm");
+  dialog.querySelector("p").textContent = form.dataset.confirm;
+  dialog.querySelector("[value=yes]").textContent = event.submitter?.textContent || "Continue";
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue !== "yes") return;
+    form.dataset.confirmed = "yes";
+    form.requestSubmit();
+  }, { once: true });
+  dialog.returnValue = "no";
+  dialog.showModal();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select the text and copy it";
+  }
+});
