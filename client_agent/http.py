@@ -35,6 +35,8 @@ MAX_ANSWER: Final = 1024 * 1024
 CHUNK: Final = 64 * 1024
 # Answers that say "not now", whoever on the way gives them.
 _BUSY: Final = frozenset({408, 425, 429, *range(500, 600)})
+# A proxy's words for a host that it does not find, that refuses, or that does not answer.
+_PROXY_CANNOT: Final = frozenset({502, 503, 504})
 _SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _PROXY_HINT: Final = "set HTTPS_PROXY (and NO_PROXY) as for other programs on this machine; see docs/agent.md"
 _PORT_HINT: Final = "check the address and the port, and ask the hub's administrator whether the hub is up"
@@ -251,7 +253,7 @@ def _unreachable(error: httpx.HTTPError, base: str, route: Route) -> AgentError:
         if isinstance(cause, ssl.SSLError):
             return _untrusted(cause, base)
     if isinstance(error, httpx.ProxyError):
-        return HubUnreachableError("proxy_failed", f"the proxy did not let the agent through: {text}", _PROXY_HINT)
+        return _proxy_said(text, base, route)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and route.proxy:
         hint = f"check {route.source}, or ask the hospital's IT for the proxy"
         return HubUnreachableError("proxy_failed", f"no connection to the proxy {route.name}: {text}", hint)
@@ -260,6 +262,23 @@ def _unreachable(error: httpx.HTTPError, base: str, route: Route) -> AgentError:
     if isinstance(error, httpx.ConnectError):
         return _no_connection(error, base, text)
     return HubUnreachableError("connection_cut", f"the connection to the hub broke: {text}")
+
+
+def _proxy_said(text: str, base: str, route: Route) -> AgentError:
+    """The error for what a proxy answers instead of tunnelling; `text` begins with its status (RFC 9110 9.3.6)."""
+    status = int(text[:3]) if text[:3].isdigit() else 0
+    if status in _PROXY_CANNOT:
+        detail = f"the proxy {route.name} cannot reach the hub: {text}"
+        return HubUnreachableError("hub_unreachable", detail, f"{_PORT_HINT}; then the hospital's IT about the proxy")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return _proxy_wants_password(route)
+    detail = f"the proxy {route.name} did not let the agent through: {text}"
+    return HubUnreachableError("proxy_failed", detail, f"ask the hospital's IT to allow {base} at the proxy")
+
+
+def _proxy_wants_password(route: Route) -> AgentError:
+    hint = f"write them into {route.source or 'HTTPS_PROXY'}, as in http://user:password@proxy.example.org:3128"
+    return HubUnreachableError("proxy_failed", "the proxy wants a user name and password", hint)
 
 
 def _untrusted(error: ssl.SSLError, base: str) -> AgentError:
@@ -308,7 +327,7 @@ def _raise_for_status(answer: Answer) -> None:
             "hub_busy", f"the hub cannot answer now: {status} {detail}", retry_after=_retry_after(answer.headers)
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        raise HubUnreachableError("proxy_failed", "the proxy wants a user name and password", _PROXY_HINT)
+        raise _proxy_wants_password(Route())
     if not known:
         text = f"status {status} without the hub's own error text"
         raise HubRefusedError(f"http_{status}", text, _OTHER_PARTY_HINT, status=status)

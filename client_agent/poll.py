@@ -48,6 +48,7 @@ class Service:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._reoffered = Backoff(agent.clock, base=_REOFFER_BASE, cap=_REOFFER_CAP)
+        self._away = False
 
     def run(self) -> None:
         """Serve until StopRequested, or until an error that only a person can remove.
@@ -120,6 +121,9 @@ class Service:
         agent = self._agent
         asked = agent.clock.monotonic()
         found = agent.hub.task(wait)
+        if self._away:
+            log.info("the hub answers again")
+            self._away = False
         if not isinstance(found, Idle):
             # No reset of the backoff yet: a task that is refused here comes again at once, and must not keep us busy.
             return found
@@ -195,8 +199,9 @@ class Service:
 
     def _tell_and_wait(self, error: AgentError | CoreError) -> None:
         """Log a failure and wait before the next try."""
+        self._away = isinstance(error, HubUnreachableError)
         delay = self._agent.backoff.delay(error.retry_after if isinstance(error, HubUnreachableError) else None)
-        level = logging.WARNING if isinstance(error, HubUnreachableError) else logging.ERROR
+        level = logging.WARNING if self._away else logging.ERROR
         failure = describe(error)
         hint = f"; {failure.hint}" if failure.hint and self._agent.backoff.failures == 1 else ""
         log.log(level, "%s (%s)%s; next try in %.1f s", failure.detail, failure.code, hint, delay)

@@ -22,7 +22,9 @@ def check_configuration(patient: Patient) -> Iterator[Finding]:
     except SetupError as error:
         patient.mine = error.code != "home_exposed"
         if error.code == "not_enrolled" and patient.hub:
-            enrol = f"hospintel-agent enrol --hub {patient.hub} --code -"
+            enrol = f"hospintel-agent enrol --hub {patient.url} --code -" + (
+                f" --ca {patient.ca}" if patient.ca else ""
+            )
             yield warning("configuration", error.code, error.detail, f"ask the hub's administrator for a code; {enrol}")
         else:
             yield failure("configuration", error)

@@ -93,15 +93,20 @@ def _no_hub(patient: Patient, route: Route, error: AgentError) -> Finding:
         found = f"what answers at {patient.url} is not a Hospintel hub: {told.detail}"
         return failed("hub", told.code, found, _NOT_THE_HUB)
     remedy = told.hint
-    if isinstance(error, HubUnreachableError) and not route.proxy and _has_http_proxy_only():
-        remedy += "; HTTP_PROXY is set, but the way to the hub is https: set HTTPS_PROXY too"
+    if isinstance(error, HubUnreachableError) and not route.proxy:
+        remedy += _unused_proxy(patient.url, route)
     return failed(
         "hub", told.code, told.detail, remedy or "try again in some minutes, then ask the hub's administrator"
     )
 
 
-def _has_http_proxy_only() -> bool:
-    return any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY"))
+def _unused_proxy(url: str, route: Route) -> str:
+    """A proxy that the environment names although the way to the hub does not lead through it, for the remedy."""
+    if route.source:
+        return f"; a proxy is set, but {route.source} names the hub"
+    if url.startswith("https:") and any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY")):
+        return "; HTTP_PROXY is set, but the way to the hub is https: set HTTPS_PROXY too"
+    return ""
 
 
 def _check_identity(patient: Patient, http: Http) -> Generator[Finding, None, bool]:

@@ -1,8 +1,9 @@
-"""A hospital's proxy: it tunnels CONNECT to one address whatever name was asked for, or wants a password.
+"""A hospital's proxy: it tunnels CONNECT to one address whatever name was asked for, or answers `refuse`.
 
 With `inspect` it ends the TLS of both sides and reads along, with a certificate of its own CA.
 """
 
+import select
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ from certificates import Certificates
 class ProxyDouble:
     """Listens on loopback; `asked` lists the names that CONNECT named."""
 
-    def __init__(self, target: int, *, refuse: bool = False, inspect: Certificates | None = None) -> None:
+    def __init__(self, target: int, *, refuse: str = "", inspect: Certificates | None = None) -> None:
         self._target = target
         self.inspect = inspect
         self._refuse = refuse
@@ -53,20 +54,24 @@ class ProxyDouble:
         thread.start()
 
     def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # select says ValueError of a socket that is closed
             head = client.recv(65536).decode()
             self.asked.append(head.split()[1])
             if self._refuse:
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+                client.sendall(f"HTTP/1.1 {self._refuse}\r\nContent-Length: 0\r\n\r\n".encode())
                 client.shutdown(socket.SHUT_RDWR)
                 return
             hub = socket.create_connection(("127.0.0.1", self._target))
             self._sockets.append(hub)
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             if self.inspect:
-                client, hub = self._unwrapped(client, hub, self.inspect)
-            self._start(self._pump, hub, client)
-            self._pump(client, hub)
+                both = self._unwrapped(client, hub, self.inspect)
+                self._read_along(*both)
+                for one in both:
+                    one.shutdown(socket.SHUT_RDWR)
+                return
+            self._start(_pump, hub, client)
+            _pump(client, hub)
 
     def _unwrapped(
         self, client: socket.socket, hub: socket.socket, own: Certificates
@@ -80,10 +85,27 @@ class ProxyDouble:
         self._sockets += unwrapped
         return unwrapped
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if self.inspect:
-                    self.read.append(data)
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+    def _read_along(self, client: ssl.SSLSocket, hub: ssl.SSLSocket) -> None:
+        """Pass everything on, in one thread: no two may use one TLS connection at once."""
+        other = {client: hub, hub: client}
+        while True:
+            ready = [one for one in other if one.pending()] or select.select(list(other), [], [])[0]
+            for one in ready:
+                one.settimeout(0)
+                try:
+                    data = one.recv(65536)
+                except ssl.SSLWantReadError:
+                    continue
+                finally:
+                    one.settimeout(None)
+                if not data:
+                    return
+                self.read.append(data)
+                other[one].sendall(data)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

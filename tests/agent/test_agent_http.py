@@ -121,17 +121,33 @@ def test_the_environment_s_proxy_carries_verified_tls_to_the_hub(
     assert proxy.asked == ["hub.example.org:443"]
 
 
-def test_a_proxy_that_wants_a_password_is_named_as_the_reason(
-    tls_hub: HubDouble, pems: certificates.Certificates, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "code", "hint"),
+    [
+        ("407 Proxy Authentication Required", "proxy_failed", "http://user:password@"),
+        ("403 Forbidden", "proxy_failed", "to allow https://hub.example.org"),
+        ("502 Bad Gateway", "hub_unreachable", "whether the hub is up"),
+        ("503 Service Unavailable", "hub_unreachable", "whether the hub is up"),
+        ("504 Gateway Timeout", "hub_unreachable", "whether the hub is up"),
+    ],
+)
+def test_what_a_proxy_says_instead_of_tunnelling_is_told_with_its_remedy(
+    tls_hub: HubDouble,
+    pems: certificates.Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: str,
+    hint: str,
 ) -> None:
-    proxy = ProxyDouble(tls_hub.port, refuse=True)
+    proxy = ProxyDouble(tls_hub.port, refuse=answer)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     client = Http(f"https://{certificates.HUB_NAME}", ca=pems.ca)
     with pytest.raises(HubUnreachableError) as caught:
         client.call("GET", "/healthz")
     client.close()
     proxy.stop()
-    assert caught.value.code == "proxy_failed"
+    assert caught.value.code == code
+    assert hint in caught.value.hint
 
 
 def test_a_hub_on_this_machine_is_reached_past_the_proxy(hub: HubDouble, monkeypatch: pytest.MonkeyPatch) -> None:

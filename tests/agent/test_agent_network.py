@@ -91,6 +91,19 @@ def test_a_hub_that_is_away_for_ten_minutes_loses_nothing(agent: Agent, hub: Hub
     assert update.header.attempt == 1
 
 
+def test_the_log_says_when_the_hub_is_back(
+    agent: Agent, hub: HubDouble, clock: SteppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    hub.inject("GET", "/task", busy(503), busy(503))
+    hub.open_round()
+    outcome(Service(agent).once(timeout=None))
+    told = [record.message for record in caplog.records if record.name == "client_agent.poll"]
+    back = told.index("the hub answers again")
+    assert [" (hub_busy)" in message for message in told[:back]].count(True) == 2
+    assert told.count("the hub answers again") == 1
+
+
 def test_after_an_outage_of_more_than_fifteen_minutes_the_kept_delta_is_sealed_again(
     agent: Agent, hub: HubDouble, clock: SteppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
