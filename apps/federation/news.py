@@ -12,7 +12,21 @@ from apps.federation.visibility import own_hospitals, visibilities
 from apps.federation.words import sentence
 
 # What nobody watching a run wants to read; the audit's own page has everything.
-NOISE = frozenset({"version.model_written", "update.counted", "evaluation.counted", "round.erase", "key.create"})
+NOISE = frozenset(
+    {
+        "version.model_written",
+        "version.candidate",
+        "update.counted",
+        "update.consumed",
+        "evaluation.counted",
+        "evaluation.close",
+        "round.evaluating",
+        "round.erase",
+        "key.create",
+        "login.ok",
+        "login.end",
+    }
+)
 
 
 @dataclass(frozen=True)

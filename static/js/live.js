@@ -5,6 +5,7 @@ import { tellTimes } from "./portal.js";
 
 const part = document.querySelector("[data-living]");
 const line = document.querySelector("[data-live]");
+const announced = document.querySelector("[data-announce]");
 const POLL_MS = 3000;
 const QUIET_MS = 250;
 const BUSY_MS = 1000;
@@ -33,6 +34,8 @@ function swap(html) {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   for (const [id, left] of scrolled) document.getElementById(id)?.scrollTo(left, 0);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  const headline = part.querySelector("h1")?.textContent || "";
+  if (announced.textContent !== headline) announced.textContent = headline;
   tellTimes();
 }
 

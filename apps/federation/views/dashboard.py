@@ -13,8 +13,8 @@ from apps.federation.views.page import federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
 from hospintel_core.plan import Plan
 
-NEWS = 12
-ROUNDS = 6
+NEWS = 9
+ROUNDS = 8
 ALIVE = {"status": "active", "message": "Secure Federated Learning Server Online"}
 
 
