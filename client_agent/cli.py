@@ -41,14 +41,21 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+# Paths are not checked for being readable here: whoever reads them says more, and with an exit code that tells.
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        envvar="HOSPINTEL_AGENT_HOME", help="The agent's own folder.", show_default="in the user's data folder"
+        envvar="HOSPINTEL_AGENT_HOME",
+        help="The agent's own folder.",
+        show_default="in the user's data folder",
+        readable=False,
     ),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option(help="Folder or zip file of class folders with PNG or JPEG scans.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Folder or zip file of class folders with PNG or JPEG scans.", show_default=False, readable=False
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
@@ -57,6 +64,7 @@ WeightsOption = Annotated[
         envvar="HOSPINTEL_BASE_WEIGHTS",
         help="VGG16 base weights (.h5 or .safetensors), where they are not found by themselves.",
         show_default=False,
+        readable=False,
     ),
 ]
 LevelOption = Annotated[LogLevel, typer.Option(help="How much the log says.")]
@@ -108,7 +116,8 @@ def enrol_command(
     data: DataOption = None,
     home: HomeOption = None,
     ca: Annotated[
-        Path | None, typer.Option(help="CA certificate (PEM) of the hub, instead of the machine's own roots.")
+        Path | None,
+        typer.Option(help="CA certificate (PEM) of the hub, instead of the machine's own roots.", readable=False),
     ] = None,
     federation: Annotated[str, typer.Option(help="The federation to take part in.", show_default="the first")] = "",
     log_level: LevelOption = LogLevel.INFO,
@@ -191,7 +200,7 @@ def doctor(
     data: DataOption = None,
     hub: Annotated[str, typer.Option(help="The hub's address, before enrolment.", show_default="the enrolment's")] = "",
     ca: Annotated[
-        Path | None, typer.Option(help="Try this CA certificate (PEM).", show_default="the enrolment's")
+        Path | None, typer.Option(help="Try this CA certificate (PEM).", show_default="the enrolment's", readable=False)
     ] = None,
     home: HomeOption = None,
     weights: WeightsOption = None,
@@ -214,7 +223,8 @@ def report_command(
         int | None, typer.Option("--round", min=0, help="Only the rounds with this number.", show_default="all rounds")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The file to write; an older one is replaced.", show_default="stdout")
+        Path | None,
+        typer.Option(help="The file to write; an older one is replaced.", show_default="stdout", readable=False),
     ] = None,
     home: HomeOption = None,
     log_level: LevelOption = LogLevel.WARNING,

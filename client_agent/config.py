@@ -84,8 +84,12 @@ class Home:
         Raises:
             SetupError: home_exposed.
         """
-        with suppress(FileNotFoundError):
+        try:
             _require_private(self.folder, self.folder.stat())
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            raise _not_mine(self.folder) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -209,9 +213,7 @@ def load_config(home: Home) -> Config:
             "run: hospintel-agent enrol --hub URL --code - (and the same --home, if you use one)",
         ) from error
     except PermissionError as error:
-        raise SetupError(
-            "home_exposed", f"{home.config} is not this user's", "run this as the user who enrolled the agent"
-        ) from error
+        raise _not_mine(home.config) from error
     except (OSError, ValueError) as error:
         raise _broken(f"it cannot be read: {error}") from error
     return _parse(values)
@@ -243,6 +245,10 @@ def _require_private(path: Path, status: os.stat_result) -> None:
             f"{path} is not closed to others: {exposed}",
             f"run the agent as its owner, after chmod {mode} {path} (systemd: StateDirectoryMode=0700)",
         )
+
+
+def _not_mine(path: Path) -> SetupError:
+    return SetupError("home_exposed", f"{path} is not this user's", "run this as the user who enrolled the agent")
 
 
 def _broken(why: str) -> SetupError:

@@ -65,8 +65,8 @@ def enrol(
     url = check_hub_url(hub)
     if home.config.exists():
         raise already_enrolled(home)
-    if data is not None and not data.exists():
-        raise DataError("data_missing", f"there is no {data}", "--data is a folder or zip file of class folders")
+    if data is not None:
+        _require_data(data)
     home.create()
     with home.locked():
         key = _own_key(home)
@@ -90,6 +90,17 @@ def enrol(
         )
         config.save(home)
     return Enrolment(config, signing.fingerprint(key.public_key()), identity)
+
+
+def _require_data(data: Path) -> None:
+    try:
+        data.stat()
+    except FileNotFoundError as error:
+        hint = "--data is a folder or zip file of class folders"
+        raise DataError("data_missing", f"there is no {data}", hint) from error
+    except OSError as error:
+        hint = "the user who runs the agent must be allowed to read the scans"
+        raise DataError("data_missing", f"{data} cannot be read: {error.strerror}", hint) from error
 
 
 def _own_key(home: Home) -> Ed25519PrivateKey:

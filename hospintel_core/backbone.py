@@ -208,7 +208,12 @@ def _checked(arrays: list[Floats], source: str) -> list[Floats]:
 def _read_keras_cache(keras_home: Path | None) -> list[Floats] | None:
     home = keras_home or Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     path = home / "models" / _KERAS_FILE
-    return _read_file(path) if path.is_file() else None
+    try:
+        found = path.is_file()
+    except OSError:
+        # A service may be kept out of its user's home.
+        return None
+    return _read_file(path) if found else None
 
 
 def _read_file(path: Path) -> list[Floats]:

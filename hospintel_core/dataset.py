@@ -21,7 +21,9 @@ MAX_RATIO = 100
 _RATIO_FREE_BYTES = 1024 * 1024
 _VALIDATION_SHARE = 0.2
 Place = TypeVar("Place")
-_CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+_CLUTTER = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "system volume information", "$recycle.bin"}
+)
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,20 @@ def open_dataset(path: Path, classes: Sequence[str]) -> Dataset:
     Raises DatasetError: dataset_missing, dataset_unreadable, no_classes, unknown_class, no_scans,
     unsafe_entry, too_many_entries, entry_too_large. Reading a scan: scan_unreadable, entry_too_large.
     """
-    if path.is_dir():
-        return _open_folder(path, classes)
-    if path.is_file():
-        return _open_zip(path, classes)
+    try:
+        if path.is_dir():
+            return _open_folder(path, classes)
+        if path.is_file():
+            return _open_zip(path, classes)
+    except PermissionError as error:
+        raise _not_allowed(path) from error
     raise DatasetError("dataset_missing", f"There is no folder or zip file {path.name!r}.")
 
 
 def _open_folder(root: Path, classes: Sequence[str]) -> Dataset:
     files: dict[PurePosixPath, Path] = {}
     folders: set[PurePosixPath] = set()
-    for folder, subfolders, names in os.walk(root):
+    for folder, subfolders, names in os.walk(root, onerror=_raise_not_allowed):
         below = PurePosixPath(Path(folder).relative_to(root).as_posix())
         subfolders[:] = [name for name in subfolders if not _is_clutter(name)]
         folders.update(below / name for name in subfolders)
@@ -82,6 +87,8 @@ def _open_folder(root: Path, classes: Sequence[str]) -> Dataset:
 def _open_zip(path: Path, classes: Sequence[str]) -> Dataset:
     try:
         archive = zipfile.ZipFile(path)
+    except PermissionError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DatasetError(
             "dataset_unreadable", f"{path.name!r} is neither a folder nor a readable zip file."
@@ -179,6 +186,20 @@ def _read_file(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise _scan_too_large()
     return data
+
+
+def _raise_not_allowed(error: OSError) -> None:
+    """Let no folder be left out in silence."""
+    if isinstance(error, PermissionError):
+        raise _not_allowed(Path(error.filename)) from error
+
+
+def _not_allowed(path: Path) -> DatasetError:
+    return DatasetError(
+        "dataset_unreadable",
+        f"{path.name!r} cannot be read by this user.",
+        "The user who runs this must be allowed to read the scans and to open their folders.",
+    )
 
 
 def _scan_too_large() -> DatasetError:

@@ -54,11 +54,9 @@ def check_disk(patient: Patient) -> Iterator[Finding]:
         except StorageError as error:
             yield failure("disk", error)
             return
-    place = next((folder for folder in (home, *home.parents) if folder.exists()), home)
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as error:
-        yield skipped("disk", f"{place} does not say how much is free: {error.strerror}")
+    free = _free_bytes(home)
+    if free is None:
+        yield skipped("disk", f"{home} does not say how much is free")
         return
     wanted = DISK_RESERVE + max(0, _feature_bytes(patient) - _kept_bytes(patient.home.features))
     found = f"{_mib(free)} free in {home}"
@@ -111,13 +109,25 @@ def _probe(home: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _free_bytes(home: Path) -> int | None:
+    """Free bytes where the home is or will be, None where that cannot be told."""
+    for folder in (home, *home.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return None
+
+
 def _feature_bytes(patient: Patient) -> int:
     """How much the features of all usable scans are."""
     return patient.usable * patient.architecture.feature_dim * np.dtype(np.float32).itemsize * VIEWS
 
 
 def _kept_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*.f32")) if folder.exists() else 0
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*.f32"))
+    except OSError:
+        # The service writes beside this.
+        return 0
 
 
 def _total_memory() -> int | None:
