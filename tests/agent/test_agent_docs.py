@@ -1,8 +1,12 @@
 """docs/agent.md, pyproject.toml and the code say the same."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from client_agent import __version__, errors
 
@@ -42,3 +46,35 @@ def test_the_version_is_the_package_s() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__
     assert project["scripts"] == {"hospintel-agent": "client_agent.cli:main"}
+
+
+def test_the_documented_service_is_one_that_systemd_takes_and_finds_hardened(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze here")
+    text = (ROOT / "docs" / "agent.md").read_text()
+    (unit,) = re.findall(r"```\n(# /etc/systemd/system/hospintel-agent.service\n.*?)```", text, re.DOTALL)
+    program = tmp_path / "hospintel-agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = tmp_path / "hospintel-agent.service"
+    path.write_text(unit.replace("/opt/hospintel/bin/hospintel-agent", str(program)))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=30", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def test_every_check_of_the_doctor_is_in_the_docs() -> None:
+    shown = (ROOT / "tests" / "agent" / "transcripts" / "doctor" / "healthy.txt").read_text()
+    checks = set(re.findall(r"^ok +([a-z ]+):", shown, re.MULTILINE))
+    text = (ROOT / "docs" / "agent.md").read_text().partition("## Is everything in place?")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| ([a-z ,]+) \| ", text, re.MULTILINE)
+    assert {name.strip() for names in documented for name in names.split(",")} - {"check"} == checks
