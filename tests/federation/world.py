@@ -13,6 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection, connections
 from hub_client import HubClient
@@ -88,11 +89,14 @@ def database_file(path: Path) -> Iterator[None]:
     connections.close_all()
     kept = connection.settings_dict["NAME"]
     connection.settings_dict["NAME"] = str(path)
+    # What kind of thing has which number is another in another file.
+    ContentType.objects.clear_cache()
     try:
         yield
     finally:
         connections.close_all()
         connection.settings_dict["NAME"] = kept
+        ContentType.objects.clear_cache()
 
 
 @dataclass(frozen=True)
