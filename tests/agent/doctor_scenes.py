@@ -148,6 +148,8 @@ def intercepting_proxy(scene: Scene) -> None:
     own = certificates.make(scene.folder / "proxy", ca="Example Hospital Proxy CA")
     scene.proxy(inspect=own)
     scene.names["PROXY_CA"] = str(own.ca)
+    # As after update-ca-certificates: among the machine's own roots.
+    scene.later["install"] = lambda: scene.command.env.update(SSL_CERT_FILE=str(own.ca))
 
 
 def intercepted_later(scene: Scene) -> None:

@@ -6,9 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import certificates
 import pytest
 from conftest import Command
 from doctor_scenes import HUB_URL, SCENES, Scene, can_mount
+from hub_http import answer, busy, redirect
 from transcript import play
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts" / "doctor"
@@ -110,3 +112,142 @@ def test_the_doctor_works_beside_the_running_service(scene: Scene) -> None:
     done = scene.command.run("doctor", "--home", home)
     assert done.returncode == 0, done.stdout
     assert "journal: 1 task" in done.stdout
+
+
+def _check(scene: Scene, name: str, *arguments: str, code: int = 0) -> dict[str, Any]:
+    (found,) = [check for check in _json(scene, *arguments, code=code)["checks"] if check["check"] == name]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "status", "found"),
+    [
+        (20, "failed", "20 minutes behind the hub's"),
+        (-20, "failed", "20 minutes ahead of the hub's"),
+        (5, "warning", "5 minutes behind the hub's"),
+        (-5, "warning", "5 minutes ahead of the hub's"),
+        (0.5, "ok", "within a minute"),
+    ],
+)
+def test_the_clock_is_compared_both_ways(scene: Scene, minutes: float, status: str, found: str) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    now = hub.now_ms
+    hub.now_ms = lambda: now() + round(minutes * 60_000)
+    check = _check(scene, "clock", code=10 if status == "failed" else 0)
+    assert check["status"] == status
+    assert found in check["found"]
+    assert abs(check["facts"]["seconds"] + minutes * 60) <= 2
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "code", "word"),
+    [
+        ((-9, -1), "failed", "tls_untrusted", "expired"),
+        ((1, 9), "failed", "tls_untrusted", "not yet valid"),
+        ((-9, 5), "warning", "certificate_expires", "soon"),
+        ((-9, 60), "ok", "", "trusted by"),
+    ],
+)
+def test_a_certificate_out_of_its_time_is_told_with_its_time(
+    scene: Scene, days: tuple[int, int], status: str, code: str, word: str
+) -> None:
+    pems = certificates.make(scene.folder, hub_days=days)
+    hub = scene.hub(tls=(pems.certificate, pems.key))
+    arguments = ["--hub", hub.url, "--ca", str(pems.ca)]
+    check = _check(scene, "certificate", *arguments, code=10 if status == "failed" else 0)
+    assert (check["status"], check["code"]) == (status, code)
+    assert word in check["found"]
+    assert ("date and time" in check["remedy"]) is (status == "failed")
+
+
+def test_the_hub_s_own_test_certificate_is_known_and_asks_for_its_ca(scene: Scene) -> None:
+    pems = certificates.make(scene.folder, ca="Hospintel test authority")
+    hub = scene.hub(tls=(pems.certificate, pems.key))
+    check = _check(scene, "certificate", "--hub", hub.url, code=10)
+    assert "the hub has a test certificate" in check["found"]
+    assert "get ca.pem from the hub's administrator" in check["remedy"]
+
+
+def test_a_hub_with_a_new_identity_that_the_pinned_one_signed_is_fine(scene: Scene) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    hub.rotate_identity()
+    checks = {check["check"]: check for check in _json(scene)["checks"]}
+    assert "signed by the pinned one" in checks["identity"]["found"]
+    assert checks["token"]["status"] == "ok"
+
+
+def test_a_hub_that_is_busy_is_a_hub(scene: Scene) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    hub.inject("GET", "/healthz", busy(503))
+    check = _check(scene, "hub", code=10)
+    assert (check["status"], check["code"]) == ("failed", "hub_busy")
+    assert "not a Hospintel hub" not in check["found"]
+    assert check["remedy"]
+
+
+def test_a_login_page_that_redirects_is_named(scene: Scene) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    hub.inject("GET", "/healthz", redirect("https://login.example.org/"))
+    check = _check(scene, "hub", code=10)
+    assert check["code"] == "redirect_refused"
+    assert "login.example.org" in check["found"]
+
+
+def test_a_program_that_says_ok_but_is_no_hub_is_told(scene: Scene) -> None:
+    hub = scene.hub()
+    hub.inject("GET", "/identity", answer(404, b"not found"))
+    check = _check(scene, "identity", "--hub", hub.url, code=10)
+    assert (check["status"], check["code"]) == ("failed", "not_a_hub")
+
+
+def test_a_model_that_this_version_does_not_know_is_told(scene: Scene) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    hub.inject("GET", "/status", answer(200, {"model": hub.current, "architecture": "vgg99-head1"}))
+    check = _check(scene, "federation", code=10)
+    assert check["code"] == "unknown_architecture"
+    assert "update the agent" in check["remedy"]
+
+
+@pytest.mark.parametrize("url", ["http://hub.example.org", "hub.example.org", "https://hub.invalid"])
+def test_an_address_that_leads_nowhere_is_told(scene: Scene, url: str) -> None:
+    checks = _json(scene, "--hub", url, code=10)["checks"]
+    failed = [check for check in checks if check["status"] == "failed"]
+    assert len(failed) == 1
+    assert failed[0]["check"] in {"path", "hub"}
+    assert failed[0]["remedy"]
+
+
+def test_a_broken_journal_is_told_and_the_rest_still_looked_at(scene: Scene) -> None:
+    home = scene.enrol(scene.hub())
+    home.journal.write_bytes(b"not a database, but long enough to be looked at" * 50)
+    checks = {check["check"]: check for check in _json(scene, code=10)["checks"]}
+    assert checks["journal"]["code"] == "journal_broken"
+    assert checks["token"]["status"] == "ok"
+
+
+def test_a_refused_round_is_remembered(scene: Scene) -> None:
+    hub = scene.hub()
+    home = scene.enrol(hub)
+    hub.open_round(4)
+    hub.verdicts.append("norm_range")
+    scene.command.run("once", "--home", str(home.folder))
+    check = _check(scene, "journal")
+    assert (check["status"], check["code"], check["facts"]) == ("warning", "norm_range", {"tasks": 1})
+    assert "round 4" in check["found"]
+
+
+def test_a_signal_ends_it(scene: Scene) -> None:
+    SCENES["healthy"](scene)
+    (hub,) = scene.hubs
+    held = hub.hold("GET", "/healthz")
+    process = scene.command.start("doctor", "--home", str(scene.folder / "home"))
+    assert held.arrived.wait(15)
+    process.terminate()
+    _, err = process.communicate(timeout=10)
+    held.go.set()
+    assert (process.returncode, err) == (130, "")
