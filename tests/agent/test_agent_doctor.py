@@ -84,6 +84,18 @@ def test_the_token_is_shown_to_no_hub_but_the_pinned_one(scene: Scene) -> None:
     assert not any("authorization" in seen.headers for seen in hub.seen + other.seen)
 
 
+def test_a_stranger_who_shows_the_hub_s_public_identities_gets_no_token_either(scene: Scene) -> None:
+    hub = scene.hub()
+    scene.enrol(hub)
+    stranger = scene.hub()
+    stranger.chain = hub.chain
+    hub.seen.clear()
+    checks = {check["check"]: check for check in _json(scene, "--hub", stranger.url)["checks"]}
+    assert checks["identity"]["status"] == "ok"
+    assert (checks["token"]["status"], hub.url in checks["token"]["found"]) == ("skipped", True)
+    assert not any("authorization" in seen.headers for seen in hub.seen + stranger.seen)
+
+
 def test_a_proxy_that_inspects_sees_nothing_before_its_ca_is_trusted(scene: Scene) -> None:
     SCENES["intercepting_proxy"](scene)
     _json(scene, "--hub", HUB_URL, code=10)
