@@ -34,6 +34,5 @@ class Command(BaseCommand):
         self.stdout.write(f"export HOSPINTEL_TLS_CERT={files.cert}")
         self.stdout.write(f"export HOSPINTEL_TLS_KEY={files.key}")
         if options["host"]:
-            self.stdout.write(
-                f"export HOSPINTEL_ALLOWED_HOSTS={','.join(['localhost', '127.0.0.1', *options['host']])}"
-            )
+            names = ",".join(dict.fromkeys(["localhost", "127.0.0.1", *options["host"]]))
+            self.stdout.write(f"export HOSPINTEL_ALLOWED_HOSTS={names}")
