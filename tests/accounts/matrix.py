@@ -134,7 +134,7 @@ CALLS = [
         "GET",
         sees=_whose,
         strangers=403,
-        admin="admin everyone north south",
+        admin="admin everyone island north south",
         outsider="everyone",
         north="everyone north",
         south="everyone south",

@@ -59,7 +59,15 @@ def issue_code(
             max_samples=max_samples,
             expires_at=timezone.now() + timedelta(minutes=minutes),
         )
-        record("code.issue", actor=actor, obj=row, hospital=str(hospital.pk), minutes=minutes, max_samples=max_samples)
+        record(
+            "code.issue",
+            actor=actor,
+            obj=row,
+            visibility=hospital.visibility,
+            hospital=str(hospital.pk),
+            minutes=minutes,
+            max_samples=max_samples,
+        )
     return code, row
 
 
@@ -123,15 +131,17 @@ def _consume(row: EnrolmentCode, *, public_key: bytes, token: str, agent_version
             max_samples=row.max_samples,
             version=agent_version[:40],
         )
-        advance(row, CodeState.USED, actor=agent.actor, changes={"agent": agent})
+        own = row.hospital.visibility
+        advance(row, CodeState.USED, actor=agent.actor, changes={"agent": agent}, visibility=own)
         record("agent.enrol", actor=agent.actor, obj=agent, hospital=str(row.hospital.pk), key=agent.fingerprint)
     return agent
 
 
 def expire_codes(*, actor: str) -> int:
     """Expire the codes whose time is over. Returns how many."""
-    overdue = list(EnrolmentCode.objects.filter(state=CodeState.ISSUED, expires_at__lte=timezone.now()))
+    issued = EnrolmentCode.objects.filter(state=CodeState.ISSUED, expires_at__lte=timezone.now())
+    overdue = list(issued.select_related("hospital"))
     for row in overdue:
         with transaction():
-            advance(row, CodeState.EXPIRED, actor=actor)
+            advance(row, CodeState.EXPIRED, actor=actor, visibility=row.hospital.visibility)
     return len(overdue)
