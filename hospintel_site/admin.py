@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -42,7 +41,9 @@ class HubAdminSite(AdminSite):
 
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.user.is_authenticated and not self.has_permission(request):
-                raise PermissionDenied
+                from apps.accounts.roles import refuse  # noqa: PLC0415 - as above
+
+                refuse(request, "open_admin")
             if request.method not in METHODS:
                 return HttpResponseNotAllowed(METHODS)
             answer: HttpResponseBase = guarded(request, *args, **kwargs)

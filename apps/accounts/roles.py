@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate
+from typing import Any, Concatenate, NoReturn
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.auth.views import redirect_to_login
@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from apps.accounts.models import Role, User
+from apps.audit.api import deny
+from hospintel_site.callers import client_address
 
 ANY_ROLE = frozenset(Role)
 CLINICAL = frozenset({Role.ADMIN, Role.DOCTOR})
@@ -28,6 +30,8 @@ MAY: Mapping[str, frozenset[Role]] = {
     "review_models": ADMIN_ONLY,
 }
 
+# HTTP lets a caller invent others.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
 
 
@@ -35,6 +39,17 @@ def may(user: AbstractBaseUser | AnonymousUser, what: str) -> bool:
     """Return whether this person's role allows `what`, which must be a line of the table (KeyError otherwise)."""
     allowed = MAY[what]
     return isinstance(user, User) and user.is_active and user.role in allowed
+
+
+def refuse(request: HttpRequest, what: str) -> NoReturn:
+    """Record that a signed-in person's role does not allow `what`, and answer 403. Raises PermissionDenied, always."""
+    if isinstance(request.user, User):
+        method = request.method if request.method in _METHODS else "OTHER"
+        match = request.resolver_match
+        page = match.view_name if match and match.url_name else "?"
+        actor, address = request.user.actor, client_address(request)
+        deny(f"{method} {page}"[:60], code="permission_denied", actor=actor, address=address, needs=what)
+    raise PermissionDenied
 
 
 def require(what: str) -> Callable[[View], View]:
@@ -48,7 +63,7 @@ def require(what: str) -> Callable[[View], View]:
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
             if not may(request.user, what):
-                raise PermissionDenied
+                refuse(request, what)
             return view(request, *args, **kwargs)
 
         return guarded

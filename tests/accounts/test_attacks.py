@@ -10,6 +10,7 @@ from scene import Scene
 from walk import prepared, send
 
 from apps.accounts.models import Hospital, User
+from apps.audit.api import newest_events
 from apps.federation.models import Agent, ModelVersion, Run
 
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="as test_matrix")
@@ -116,6 +117,14 @@ def test_method_overrides_are_not_heard(scene: Scene):
     for headers in ({"X-HTTP-Method-Override": "POST"}, {"X-Method-Override": "POST"}):
         assert client.get(f"{path}?_method=POST", headers=headers).status_code == 405
     assert Run.objects.get(pk=scene.open.run_id).state == before
+
+
+def test_a_page_that_a_role_does_not_open_is_a_refusal_in_the_audit(scene: Scene):
+    for method, path, action in (("POST", "/runs/start", "POST run-start"), ("GET", "/admin/", "GET admin:index")):
+        assert scene.client("north_doctor").generic(method, path, headers=BROWSER).status_code == 403
+        (event,) = [e for e in newest_events(3, visibilities=None) if e["action"] == action]
+        assert (event["outcome"], event["actor"]) == ("denied", scene.people["north_doctor"].actor)
+        assert event["facts"]["address"] == "127.0.0.1"
 
 
 def test_events_of_codes_are_the_hospitals_own(scene: Scene):

@@ -12,6 +12,7 @@ from django.test import RequestFactory
 
 from apps.accounts.models import Role
 from apps.accounts.roles import MAY, may, require
+from apps.audit.api import events_after
 
 pytestmark = pytest.mark.django_db
 
@@ -64,5 +65,8 @@ def test_a_guarded_page_sends_strangers_to_the_login_and_refuses_the_others(cast
     request.user = cast.north_doctor
     with pytest.raises(PermissionDenied):
         page(request)
+    event = events_after(0, 500)[-1]
+    assert (event["action"], event["actor"], event["outcome"]) == ("GET ?", cast.north_doctor.actor, "denied")
+    assert (event["visibility"], event["facts"]["needs"]) == ("admin", "steer_runs")
     request.user = cast.admin
     assert page(request).content == b"in"
