@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from apps.audit.chain import Draft, append, check_facts
 from apps.audit.denials import count_known, count_unknown, flush_denials
-from apps.audit.feed import events_after, newest_events
+from apps.audit.feed import events_after, events_between, newest_events
 from apps.audit.verify import VerifyResult, verify
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "advance",
     "deny",
     "events_after",
+    "events_between",
     "flush_denials",
     "newest_events",
     "on_commit",

@@ -1,6 +1,7 @@
 """The audit as an event feed: entries in the order of their commits."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from apps.audit.models import AuditEntry
@@ -27,6 +28,13 @@ def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None =
 def newest_events(limit: int, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
     """Return the newest events (at most 500) that a caller with these visibilities may see, newest first."""
     rows = AuditEntry.objects.visible_as(visibilities).order_by("-seq")[: min(limit, MAX_EVENTS)]
+    return [as_event(entry) for entry in rows]
+
+
+def events_between(start: datetime, end: datetime, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return the events (at most 500) from `start` to `end` that a caller may see, oldest first."""
+    span = (int(start.timestamp() * 1e6), int(end.timestamp() * 1e6))
+    rows = AuditEntry.objects.visible_as(visibilities).filter(ts_us__range=span).order_by("seq")[:MAX_EVENTS]
     return [as_event(entry) for entry in rows]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 560, 200
+# On a phone the same drawing would have letters of half the size.
+NARROW = 340
 LEFT, RIGHT, TOP, BOTTOM = 44, 56, 12, 26
 _TICKS = 4
 _WHOLE_PERCENT = 0.01
@@ -38,15 +40,18 @@ class Chart:
     rows: tuple[Tick, ...]
     columns: tuple[Tick, ...]
     last: str
-    width: int = WIDTH
+    width: int
     height: int = HEIGHT
     left: int = LEFT
-    right: int = WIDTH - RIGHT
-    floor: int = HEIGHT - BOTTOM
+
+    @property
+    def right(self) -> int:
+        """Where the grid lines end, and the value of the last point begins."""
+        return self.width - RIGHT
 
 
 def line_chart(
-    name: str, points: Sequence[tuple[str, float]], *, percent: bool = False, of: str = "version"
+    name: str, points: Sequence[tuple[str, float]], *, percent: bool = False, of: str = "version", width: int = WIDTH
 ) -> Chart | None:
     """Return the chart of at least two (label, value) points, oldest first; None for fewer."""
     if len(points) < 2:  # noqa: PLR2004 - one point is no line
@@ -55,7 +60,7 @@ def line_chart(
     low, high, step = _scale(min(values), max(values))
 
     def x(place: int) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * place / (len(points) - 1), 1)
+        return round(LEFT + (width - LEFT - RIGHT) * place / (len(points) - 1), 1)
 
     def y(value: float) -> float:
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low), 1)
@@ -65,7 +70,7 @@ def line_chart(
 
     marks = tuple(Mark(x(place), y(value), label, value) for place, (label, value) in enumerate(points))
     count = round((high - low) / step)
-    every = max(1, -(-len(points) // 8))
+    every = max(1, -(-len(points) // (width // 60)))
     moved = "stayed at" if text(values[0]) == text(values[-1]) else ("rose" if values[-1] > values[0] else "fell")
     way = "" if moved == "stayed at" else f" from {text(values[0])} to"
     return Chart(
@@ -79,6 +84,7 @@ def line_chart(
         ),
         columns=tuple(Tick(marks[place].x, points[place][0]) for place in range(0, len(points), every)),
         last=text(values[-1]),
+        width=width,
     )
 
 

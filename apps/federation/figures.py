@@ -87,6 +87,32 @@ class RoundRow:
     bytes_up: int | None
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A part of a round's time: seconds, and per cent of the longest part, for a bar."""
+
+    name: str
+    seconds: float
+    share: int
+
+
+def phases(round_: Round) -> list[Phase]:
+    """Return where a round's time went, as far as it has come."""
+    marks = [
+        ("Waiting for the first update", round_.first_accepted_at),
+        ("Collecting the others", round_.closed_at),
+        ("Aggregating", round_.aggregated_at),
+        ("Evaluating and publishing", round_.ended_at),
+    ]
+    found, since = [], round_.opened_at
+    for name, at in marks:
+        if at is not None:
+            found.append((name, max(0.0, (at - since).total_seconds())))
+            since = max(at, since)
+    longest = max((seconds for _, seconds in found), default=0.0) or 1.0
+    return [Phase(name, seconds, round(100 * seconds / longest)) for name, seconds in found]
+
+
 def round_rows(federation: Federation, hospitals: Hospitals, limit: int = 20) -> list[RoundRow]:
     """Return the newest rounds, newest first."""
     rounds = Round.objects.of(federation.pk).select_related("run", "base", "version").order_by("-opened_at")[:limit]

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
+
 from apps.accounts.models import User
-from apps.audit.api import newest_events
-from apps.federation.models import Agent
+from apps.audit.api import events_between, newest_events
+from apps.federation.models import Agent, Round, Update
 from apps.federation.visibility import own_hospitals, visibilities
 from apps.federation.words import sentence
 
@@ -16,6 +18,7 @@ NOISE = frozenset(
     {
         "version.model_written",
         "version.candidate",
+        "version.alarm_figures",
         "update.counted",
         "update.consumed",
         "evaluation.counted",
@@ -43,18 +46,41 @@ class News:
 def newest(user: User, count: int) -> list[News]:
     """Return the newest events that a person may see, newest first."""
     found = newest_events(5 * count, visibilities=visibilities(user))
-    events = [event for event in found if event["action"] not in NOISE][:count]
-    names = _names(events, named=own_hospitals(user) is None)
+    return _told([event for event in found if event["action"] not in NOISE][:count], user)
+
+
+def of_round(user: User, round_: Round) -> list[News]:
+    """Return what a person may see of what happened in a round, oldest first."""
+    # An entry is made a moment after the time that its row carries.
+    start, end = round_.opened_at - LEEWAY, (round_.evaluation_closed_at or round_.ended_at or timezone.now()) + LEEWAY
+    found = events_between(start, end, visibilities=visibilities(user))
+    name = f"round:{round_.pk}"
+    own = [event for event in found if name == event["object"] or name in event["objects"]]
+    return _told([event for event in own if event["action"] not in NOISE], user)
+
+
+LEEWAY = timedelta(seconds=10)
+
+
+def _told(events: list[dict[str, Any]], user: User) -> list[News]:
+    names, hospitals = _names(events, named=own_hospitals(user) is None), _hospitals(events)
     return [
         News(
             event["seq"],
             datetime.fromtimestamp(event["ts_us"] / 1e6, UTC),
             names[event["actor"]],
-            sentence(event["action"], event["facts"]),
+            sentence(event["action"], event["facts"] | hospitals.get(event["object"], {})),
             event["outcome"],
         )
         for event in events
     ]
+
+
+def _hospitals(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return whose the updates are that something happened to. Who takes part is no secret among members."""
+    ids = {event["object"].partition(":")[2] for event in events if event["object"].startswith("update:")}
+    updates = Update.objects.filter(pk__in=ids).select_related("agent__hospital")
+    return {f"update:{update.pk}": {"hospital": update.agent.hospital.name} for update in updates}
 
 
 def _names(events: Iterable[dict[str, Any]], *, named: bool) -> dict[str, str]:

@@ -159,6 +159,15 @@ def round_headline(round_: Round) -> str:
     return headline(round_.run.federation)
 
 
+def neighbours(round_: Round) -> dict[str, Round | None]:
+    """Return the rounds before and after one in its federation, as `before` and `after`."""
+    others = Round.objects.of(round_.run.federation_id)
+    return {
+        "before": others.filter(opened_at__lt=round_.opened_at).order_by("-opened_at").first(),
+        "after": others.filter(opened_at__gt=round_.opened_at).order_by("opened_at").first(),
+    }
+
+
 def models_headline(federation: Federation, held: int) -> str:
     """Return the first line of the models page."""
     if held:
@@ -203,15 +212,12 @@ def trouble(federation: Federation, hospitals: Hospitals) -> list[Advice]:
     current, round_ = federation.current, newest_round(federation)
     for held in federation.versions.filter(state=VersionState.HELD):
         verdict = told_verdict(held, hospitals)
-        found.append(Advice(f"A version is held back: {verdict}.", "An administrator publishes or rejects it: Models."))
+        step = "An administrator publishes or rejects it."
+        found.append(Advice(f"A version is held back: {verdict}.", step, "models"))
     if current is not None and current.alarm:
-        said = current.alarm if hospitals is None else WORSE
-        found.append(
-            Advice(
-                f"Alarm: version {current.number} is {WORSE}." if said == WORSE else f"Alarm: {said}.",
-                "An administrator can roll back to an earlier version: Models.",
-            )
-        )
+        figures = f": {current.alarm}" if hospitals is None and current.alarm != WORSE else ""
+        cause = f"Version {current.number} is {WORSE}{figures}."
+        found.append(Advice(cause, "An administrator can go back to an earlier one.", "models"))
     if round_ is not None and round_.state == RoundState.FAILED and round_.reason != "aborted":
         found.append(failure(round_.reason))
     if round_ is not None:

@@ -7,10 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Advice:
-    """What happened, in one sentence, and what to do about it."""
+    """What happened, in one sentence, what to do about it, and the name of the page where, if there is one."""
 
     cause: str
     step: str
+    page: str = ""
 
 
 _AGAIN = "The agent trains or seals again by itself; look here again when it has."
@@ -97,7 +98,7 @@ def failure(reason: str) -> Advice:
 Facts = Mapping[str, Any]
 
 
-# The names in braces are facts of the entry, and `refusal`, `failure` and `settings` made of them.
+# The names in braces are facts of the entry, and `of`, `refusal`, `failure` and `settings` made of them.
 EVENTS: Mapping[str, str] = {
     "agent.enrol": "enrolled an agent",
     "agent.revoked": "revoked an agent",
@@ -122,10 +123,10 @@ EVENTS: Mapping[str, str] = {
     "round.failed": "ended the round without a version: {failure}",
     "round.erase": "erased the round's key",
     "update.received": "returned its update",
-    "update.accepted": "accepted an update",
+    "update.accepted": "accepted an update{of}",
     "update.counted": "counted an update",
     "update.consumed": "took an update into the new version",
-    "update.refused": "refused an update: {refusal}",
+    "update.refused": "refused an update{of}: {refusal}",
     "evaluation.open": "asked the agents to evaluate a version",
     "evaluation.report": "reported on a version",
     "evaluation.counted": "counted a report",
@@ -135,7 +136,7 @@ EVENTS: Mapping[str, str] = {
     "version.held": "held a version back",
     "version.rejected": "rejected a version",
     "version.rollback": "rolled back to version {to}",
-    "version.alarm": "raised an alarm: the version is worse than its parent",
+    "version.alarm": "raised an alarm: a version is worse than its parent",
     "version.model_written": "wrote the model file",
     "login.ok": "signed in",
     "login.end": "signed out",
@@ -162,6 +163,7 @@ def sentence(action: str, facts: Facts) -> str:
     if told is None:
         return action.replace(".", ": ").replace("_", " ")
     known = _Known(facts)
+    known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause
     known["settings"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())

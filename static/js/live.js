@@ -1,6 +1,7 @@
 // A page is complete when it arrives. A socket says that something happened, then the page's living part is fetched
 // anew; without a socket the event feed is polled. One visible line says which of the two it is.
 
+import { freshen } from "./freshen.js";
 import { tellTimes } from "./portal.js";
 
 const part = document.querySelector("[data-living]");
@@ -8,11 +9,14 @@ const line = document.querySelector("[data-live]");
 const announced = document.querySelector("[data-announce]");
 const POLL_MS = 3000;
 const QUIET_MS = 250;
-const BUSY_MS = 1000;
+// An agent that falls silent makes no event: look anyway, now and then.
+const IDLE_MS = 30000;
 let seq = Number(part?.dataset.living || 0);
 let refreshTimer = null;
 let pollTimer = null;
 let retry = 0;
+let isOpen = false;
+let asked = 0;
 
 function say(state, text) {
   line.dataset.live = state;
@@ -20,20 +24,8 @@ function say(state, text) {
   if (words.textContent !== text) words.textContent = text;
 }
 
-function isBeingUsed() {
-  const active = document.activeElement;
-  return part.contains(active) && active.matches("input, select, textarea") || document.querySelector("dialog[open]");
-}
-
-// What the reader opened or stands on stays so; the new nodes have the ids of the old ones.
-function swap(html) {
-  const open = [...part.querySelectorAll("details[id][open]")].map((details) => details.id);
-  const scrolled = [...part.querySelectorAll("[id].scroll")].map((box) => [box.id, box.scrollLeft]);
-  const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
-  part.innerHTML = html;
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  for (const [id, left] of scrolled) document.getElementById(id)?.scrollTo(left, 0);
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+function show(html) {
+  freshen(part, html);
   const headline = part.querySelector("h1")?.textContent || "";
   if (announced.textContent !== headline) announced.textContent = headline;
   tellTimes();
@@ -45,14 +37,16 @@ function refreshSoon(wait) {
 
 async function refresh() {
   refreshTimer = null;
-  if (isBeingUsed()) {
-    refreshSoon(BUSY_MS);
-    return;
-  }
+  asked += 1;
+  const mine = asked;
   try {
     const answer = await fetch(window.location.href, { headers: { Accept: "text/html", "X-Fragment": "live" } });
-    if (answer.redirected) window.location.reload();
-    else if (answer.ok) swap(await answer.text());
+    // Signed out, or no longer this reader's to see: the whole page says so.
+    if (answer.redirected || answer.status === 403 || answer.status === 404) window.location.reload();
+    if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
+    const html = await answer.text();
+    // A slow answer to an older question is not put over a newer one.
+    if (mine === asked) show(html);
   } catch {
     refreshSoon(POLL_MS);
   }
@@ -68,10 +62,12 @@ function changed(events) {
 async function poll() {
   try {
     const answer = await fetch(`/api/v1/events?after=${seq}`);
-    if (answer.ok) changed((await answer.json()).events);
-    else if (answer.status === 403) window.location.reload();
+    if (answer.status === 403) window.location.reload();
+    if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
+    changed((await answer.json()).events);
+    if (!isOpen) say("off", "Reconnecting, asking every few seconds");
   } catch {
-    say("away", "The hub does not answer");
+    if (!isOpen) say("away", "The hub does not answer");
   }
 }
 
@@ -87,6 +83,7 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${window.location.host}/ws/events/`);
   socket.addEventListener("open", () => {
     retry = 0;
+    isOpen = true;
     clearTimeout(pollTimer);
     pollTimer = null;
     say("on", "Live");
@@ -95,16 +92,20 @@ function connect() {
   });
   socket.addEventListener("message", (message) => changed(JSON.parse(message.data).events || []));
   socket.addEventListener("close", (event) => {
-    // Signed out elsewhere: what is on the screen is no longer this reader's to see.
-    if (event.code === 4401) {
+    // Signed out elsewhere, or with other rights: what is on the screen may no longer be this reader's to see.
+    if (event.code === 4401 || event.code === 4403) {
       window.location.reload();
       return;
     }
-    say("off", "Asking every few seconds");
+    isOpen = false;
+    say("off", "Reconnecting, asking every few seconds");
     if (pollTimer === null) pollLater();
     retry += 1;
     setTimeout(connect, Math.min(30000, 500 * 2 ** retry) * (0.5 + Math.random() / 2));
   });
 }
 
-if (part) connect();
+if (part) {
+  connect();
+  setInterval(() => document.visibilityState === "visible" && refreshSoon(0), IDLE_MS * (0.75 + Math.random() / 2));
+}

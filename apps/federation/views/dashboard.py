@@ -6,7 +6,7 @@ from django.views.decorators.http import require_GET
 
 from apps.accounts.roles import may, require
 from apps.federation import figures, queries
-from apps.federation.charts import line_chart
+from apps.federation.charts import NARROW, WIDTH, Chart, line_chart
 from apps.federation.ladder import places
 from apps.federation.news import newest
 from apps.federation.views.page import federation_of_the_page, person, show
@@ -59,8 +59,13 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def _charts(versions: list[queries.VersionRow]) -> list[object]:
+def _charts(versions: list[queries.VersionRow]) -> list[list[Chart]]:
+    """Return each chart as it is drawn for a wide and for a narrow screen."""
     known = [row for row in reversed(versions) if row.measured.accuracy is not None and row.measured.loss is not None]
     accuracy = [(str(row.version.number), row.measured.accuracy or 0.0) for row in known]
     loss = [(str(row.version.number), row.measured.loss or 0.0) for row in known]
-    return [chart for chart in (line_chart("Accuracy", accuracy, percent=True), line_chart("Loss", loss)) if chart]
+    drawn = [
+        [line_chart("Accuracy", accuracy, percent=True, width=width), line_chart("Loss", loss, width=width)]
+        for width in (WIDTH, NARROW)
+    ]
+    return [[chart for chart in pair if chart] for pair in zip(*drawn, strict=True) if all(pair)]

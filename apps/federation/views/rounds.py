@@ -12,6 +12,7 @@ from apps.federation import figures, queries
 from apps.federation.forms import RunForm
 from apps.federation.ladder import places
 from apps.federation.models import Round, Run
+from apps.federation.news import of_round
 from apps.federation.pipeline import runs
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.views.page import act, federation_of_the_page, person, show
@@ -41,7 +42,8 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
     federation = federation_of_the_page()
     found = Round.objects.of(federation.pk).select_related("run__federation", "base", "version")
     round_ = get_object_or_404(found, pk=round_id)
-    hospitals = own_hospitals(person(request))
+    user = person(request)
+    hospitals = own_hospitals(user)
     version = getattr(round_, "version", None)
     return show(
         request,
@@ -50,6 +52,9 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
             "federation": federation,
             "round": round_,
             "row": figures.round_row(round_, hospitals),
+            "phases": figures.phases(round_),
+            "news": of_round(user, round_),
+            **queries.neighbours(round_),
             "headline": queries.round_headline(round_),
             "progress": queries.progress(round_),
             "failure": failure(round_.reason) if round_.reason and round_.state == "FAILED" else None,
