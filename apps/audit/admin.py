@@ -1,5 +1,6 @@
 """Django admin: the entries to look at, and the base class that puts what is done in admin into the audit."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
@@ -8,7 +9,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from apps.audit.api import record, transaction
-from apps.audit.models import AuditEntry, AuditHead
+from apps.audit.checkpoints import Note
+from apps.audit.models import AuditEntry, AuditHead, Checkpoint
 
 
 class FilteredModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic for the type checker only
@@ -89,6 +91,26 @@ class AuditHeadAdmin(LookOnlyAdmin):
     """Where the chain ends."""
 
     list_display = ("seq", "entry_hash")
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(LookOnlyAdmin):
+    """What was signed."""
+
+    list_display = ("seq", "signed_at")
+    ordering = ("-seq",)
+    exclude = ("body", "signature")
+    readonly_fields = ("line",)
+
+    @admin.display(description="signed")
+    def signed_at(self, checkpoint: Checkpoint) -> datetime:
+        """Show when."""
+        return datetime.fromtimestamp(checkpoint.ts_us / 1e6, UTC)
+
+    @admin.display(description="line to keep")
+    def line(self, checkpoint: Checkpoint) -> str:
+        """Show the checkpoint as it is exported."""
+        return Note.of(bytes(checkpoint.body), bytes(checkpoint.signature)).to_line()
 
 
 def _fields(message: object) -> str:

@@ -11,7 +11,7 @@ def _restore_guards(sender: AppConfig, using: str, **_: Any) -> None:  # noqa: A
     from apps.audit import guards  # noqa: PLC0415 - models cannot be imported before the apps are ready
     from apps.audit.models import AuditHead  # noqa: PLC0415
 
-    if guards.TABLE not in connections[using].introspection.table_names():
+    if guards.HEAD not in connections[using].introspection.table_names():
         return  # other apps are migrated first
     # SQLite drops a table's triggers when a later migration rebuilds it, and `flush` empties the head's table.
     guards.install(connections[using])

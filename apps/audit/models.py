@@ -59,3 +59,25 @@ class AuditEntry(models.Model):
     def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse: what happened cannot be made not to have happened."""
         raise TypeError("Audit entries cannot be deleted.")
+
+
+class Checkpoint(models.Model):
+    """A signed statement of where the chain stood: whoever kept one finds out if history before it is rewritten.
+
+    `body` is what was signed: canonical JSON of v, seq, entry_hash, ts_us and kid (docs/audit.md).
+    """
+
+    seq = models.BigIntegerField(primary_key=True)
+    body = models.BinaryField()
+    signature = models.BinaryField(max_length=64)
+    ts_us = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["seq"]
+
+    def __str__(self) -> str:
+        return f"checkpoint at {self.seq}"
+
+    def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse: somebody may have kept it."""
+        raise TypeError("Audit checkpoints cannot be deleted.")

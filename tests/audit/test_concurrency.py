@@ -19,8 +19,8 @@ from apps.audit.api import verify
 from apps.audit.models import AuditEntry
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSES, EACH = 8, 30
-Start = Callable[[int, str], "subprocess.Popen[str]"]
+PROCESSES, THREADS, EACH = 4, 8, 200
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def same_database(transactional_db: None, tmp_path: Path) -> dict[str, str]:
 def start(same_database: dict[str, str]) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def begin(count: int, name: str) -> subprocess.Popen[str]:
+        def begin(count: int, name: str, threads: int = 1) -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("append_many.py")), str(count), name],
+                [sys.executable, str(Path(__file__).with_name("append_many.py")), str(count), name, str(threads)],
                 env=same_database,
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
@@ -55,8 +55,8 @@ def start(same_database: dict[str, str]) -> Iterator[Start]:
         yield begin
 
 
-def test_eight_processes_make_one_chain_without_fork_or_gap(start: Start):
-    processes = [start(EACH, f"p{number}") for number in range(PROCESSES)]
+def test_thirty_two_writers_make_one_chain_without_fork_or_gap(start: Start):
+    processes = [start(EACH, f"p{number}", THREADS) for number in range(PROCESSES)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -65,12 +65,12 @@ def test_eight_processes_make_one_chain_without_fork_or_gap(start: Start):
         _, errors = process.communicate(timeout=50)
         assert process.returncode == 0, errors
     entries = list(AuditEntry.objects.all())
-    expected = PROCESSES * (EACH + EACH // 10)
+    expected = PROCESSES * THREADS * (EACH + EACH // 10)
     assert [entry.seq for entry in entries] == list(range(1, expected + 1))
     assert len({entry.prev_hash for entry in entries}) == expected
     assert verify().checked == expected
     assert verify().ok
-    assert Group.objects.count() == PROCESSES * EACH
+    assert Group.objects.count() == PROCESSES * THREADS * EACH
     times = [json.loads(bytes(entry.body))["ts_us"] for entry in entries]
     assert times == sorted(times)
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Evaluation, ModelVersion, Round, Run, Update
-from apps.federation.pipeline import keys, storage
+from apps.federation.pipeline import checkpoint, keys, storage
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, UpdateState, VersionState
 
@@ -54,7 +54,7 @@ def after_end(round_: Round) -> list[Next]:
 
 
 def finish(round_id: UUID) -> list[Next]:
-    """Delete the ciphertext of an ended round and erase its key; what was received too late is refused.
+    """Delete the ciphertext of an ended round, erase its key, sign the audit; what came too late is refused.
 
     Safe to run twice; nothing happens while the round is active.
     """
@@ -71,6 +71,7 @@ def finish(round_id: UUID) -> list[Next]:
         with transaction():
             record("round.erase", actor="system:finish", obj=round_)
         keys.erase_round_key(round_id)
+        checkpoint.sign()
     return []
 
 

@@ -124,15 +124,34 @@ def identity_public() -> Ed25519PublicKey:
 
 
 def identity_chain() -> list[identity.Link]:
-    """Return the active identity and those before it, newest first."""
+    """Return the active identity and those before it, newest first; nothing before the hub was started once."""
     rows = {row.kid: row for row in HubKey.objects.filter(kind=HubKey.Kind.IDENTITY)}
-    row = rows.pop(active_key(HubKey.Kind.IDENTITY).kid, None)
+    row = next((row for row in rows.values() if row.state == KeyState.ACTIVE), None)
+    rows.pop(row.kid if row else "", None)
     chain = []
     while row is not None:
         public = cast("Ed25519PublicKey", load_pem_public_key(row.public_pem.encode()))
         chain.append(identity.Link(public, bytes.fromhex(row.signed_by), bytes(row.signature)))
         row = rows.pop(row.signed_by, None)
     return chain
+
+
+def identities() -> dict[str, Ed25519PublicKey]:
+    """Return the active identity and those that provably came before it, by their key ids in hex.
+
+    Each identity is signed by the one before it: a row that somebody put into the table proves nothing.
+    """
+    found: dict[str, Ed25519PublicKey] = {}
+    chain = identity_chain()
+    for newer, link in zip([None, *chain], chain, strict=False):
+        if newer is not None and not _leads(link, newer):
+            break
+        found[link.kid.hex()] = link.public_key
+    return found
+
+
+def _leads(old: identity.Link, new: identity.Link) -> bool:
+    return identity.follow(old.public_key, [new], new.kid) is not None
 
 
 def rsa_public() -> RSAPublicKey:

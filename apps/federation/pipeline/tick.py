@@ -8,9 +8,10 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update
-from apps.federation.pipeline import enrol, keys, storage
+from apps.federation.pipeline import checkpoint, enrol, keys, storage
 from apps.federation.pipeline.step import Next
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState
 
@@ -77,6 +78,12 @@ def housekeeping() -> None:
     for pk in set(sealed) - set(needed.values_list("pk", flat=True)):
         sealed[pk].unlink(missing_ok=True)
     _erase_orphans()
+
+
+def sign_checkpoint() -> None:
+    """Sign where the audit stands, if it is time. A chain that does not hold is signed by nobody, and said aloud."""
+    if checkpoints.is_due():
+        checkpoint.sign()
 
 
 def _erase_orphans() -> None:

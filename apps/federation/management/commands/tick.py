@@ -41,6 +41,7 @@ class Command(BaseCommand):
             enqueue(tick.due())
             if housekeeping:
                 tick.housekeeping()
+            tick.sign_checkpoint()
         except DatabaseError:
             logger.exception("The database does not answer; looking again")
         finally:
