@@ -151,6 +151,10 @@ LOGIN_URL = "accounts:login"
 CSRF_FAILURE_VIEW = "hospintel_site.errors.csrf_failure"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "accounts:login"
+# Wrong passwords within so many minutes: of one name from one address, and of one address whatever the name.
+LOGIN_MINUTES = env.integer("HOSPINTEL_LOGIN_MINUTES", 15, low=1, high=24 * 60)
+LOGIN_ATTEMPTS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS", 10, low=1, high=1000)
+LOGIN_ATTEMPTS_OF_ADDRESS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS_OF_ADDRESS", 100, low=1, high=100_000)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

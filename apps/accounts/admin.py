@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from apps.accounts import pipeline
-from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, User
+from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, Role, User
 from apps.audit.admin import AuditedModelAdmin, LookOnlyAdmin
 from apps.audit.api import transaction
 
@@ -200,3 +200,10 @@ class FirstAdminLinkAdmin(LookOnlyAdmin):
 
     list_display = ("id", "expires_at", "used_at")
     exclude = ("token_hash",)
+
+
+@admin.register(LoginAttempts)
+class LoginAttemptsAdmin(LookOnlyAdmin):
+    """How many passwords were tried lately; whose they were is not kept."""
+
+    list_display = ("key", "count", "until")

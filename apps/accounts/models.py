@@ -112,3 +112,17 @@ class FirstAdminLink(models.Model):
     def is_open(self) -> bool:
         """Return whether the link can still be used."""
         return self.used_at is None and self.expires_at > timezone.now()
+
+
+class LoginAttempts(models.Model):
+    """How many passwords were tried in a window, by a key that does not tell whose (`pipeline/lockout.py`)."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.PositiveIntegerField()
+    until = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "login attempts"
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.until:%Y-%m-%d %H:%M}"

@@ -1,5 +1,6 @@
 """Signing in and out, and the first administrator's page."""
 
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,13 +9,14 @@ from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts import pipeline
-from apps.accounts.forms import FirstAdminForm
+from apps.accounts.forms import FirstAdminForm, SignInForm
 from apps.accounts.models import User
-from apps.audit.api import deny, record, transaction
+from apps.audit.api import record, transaction
 from hospintel_site.callers import client_address
 
 
@@ -24,6 +26,7 @@ class LoginView(auth_views.LoginView):
     # Django's own would take PUT for POST.
     http_method_names = ["get", "head", "post", "options"]
     template_name = "accounts/login.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def get_redirect_url(self, *arguments: Any, **named: Any) -> str:
@@ -39,10 +42,18 @@ class LoginView(auth_views.LoginView):
             record("login.ok", actor=user.actor, obj=user, visibility="admin", address=client_address(self.request))
         return response
 
-    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        """Count the refusal: the name typed is not recorded, it may be a password."""
-        deny("login.refused", code="login_invalid", actor="unknown", address=client_address(self.request))
-        return super().form_invalid(form)
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Sign in; after too many wrong passwords say when to come back."""
+        try:
+            return super().post(request, *args, **kwargs)
+        except pipeline.Locked as locked:
+            page = {"form": SignInForm(request), "locked": locked.detail, "next": self.get_redirect_url()}
+            headers = {"Retry-After": str(locked.retry_after)}
+            return HttpResponse(
+                render_to_string(self.template_name, page, request),
+                status=HTTPStatus.TOO_MANY_REQUESTS,
+                headers=headers,
+            )
 
 
 class LogoutView(auth_views.LogoutView):

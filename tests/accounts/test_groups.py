@@ -28,7 +28,7 @@ def test_nothing_but_the_pipeline_of_the_accounts_writes_groups_and_memberships(
         for path in sources
         if "migrations" not in path.parts and WRITES.search(path.read_text())
     }
-    assert writing == {"apps/accounts/pipeline.py"}
+    assert writing == {"apps/accounts/pipeline/people.py"}
 
 
 def test_groups_and_memberships_say_the_same_and_no_person_has_a_right_of_their_own(scene: Scene):
