@@ -7,7 +7,7 @@ from uuid import UUID
 from apps.federation.models import Federation, ModelVersion, Round, Update
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.pipeline.evaluate import pooled
-from apps.federation.states import UpdateState
+from apps.federation.states import RoundState, UpdateState
 from hospintel_core.metrics import ClassFigures, per_class, wilson_interval
 from hospintel_core.report import Report
 
@@ -96,13 +96,16 @@ class Phase:
     share: int
 
 
+_LAST: dict[str, str] = {RoundState.FAILED: "Until it ended without a version", RoundState.HELD: "Evaluating"}
+
+
 def phases(round_: Round) -> list[Phase]:
     """Return where a round's time went, as far as it has come."""
     marks = [
         ("Waiting for the first update", round_.first_accepted_at),
         ("Collecting the others", round_.closed_at),
         ("Aggregating", round_.aggregated_at),
-        ("Evaluating and publishing", round_.ended_at),
+        (_LAST.get(round_.state, "Evaluating and publishing"), round_.ended_at),
     ]
     found, since = [], round_.opened_at
     for name, at in marks:

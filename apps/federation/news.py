@@ -26,6 +26,9 @@ NOISE = frozenset(
         "round.evaluating",
         "round.erase",
         "key.create",
+        "key.active",
+        "version.seed",
+        "first_admin.link",
         "login.ok",
         "login.end",
     }
@@ -46,7 +49,7 @@ class News:
 def newest(user: User, count: int) -> list[News]:
     """Return the newest events that a person may see, newest first."""
     found = newest_events(5 * count, visibilities=visibilities(user))
-    return _told([event for event in found if event["action"] not in NOISE][:count], user)
+    return told([event for event in found if event["action"] not in NOISE][:count], user)
 
 
 def of_round(user: User, round_: Round) -> list[News]:
@@ -56,13 +59,14 @@ def of_round(user: User, round_: Round) -> list[News]:
     found = events_between(start, end, visibilities=visibilities(user))
     name = f"round:{round_.pk}"
     own = [event for event in found if name == event["object"] or name in event["objects"]]
-    return _told([event for event in own if event["action"] not in NOISE], user)
+    return told([event for event in own if event["action"] not in NOISE], user)
 
 
 LEEWAY = timedelta(seconds=10)
 
 
-def _told(events: list[dict[str, Any]], user: User) -> list[News]:
+def told(events: list[dict[str, Any]], user: User) -> list[News]:
+    """Return events as sentences for this reader, in their order."""
     names, hospitals = _names(events, named=own_hospitals(user) is None), _hospitals(events)
     return [
         News(

@@ -137,14 +137,28 @@ EVENTS: Mapping[str, str] = {
     "version.rejected": "rejected a version",
     "version.rollback": "rolled back to version {to}",
     "version.alarm": "raised an alarm: a version is worse than its parent",
+    "version.alarm_figures": "measured why: {found}",
+    "version.seed": "made the first version: seeded, not trained",
     "version.model_written": "wrote the model file",
+    "key.create": "made a key",
+    "key.active": "put a key to use",
+    "key.decrypt_only": "replaced a key",
+    "key.destroyed": "destroyed a key",
+    "first_admin.link": "made the link for the first administrator",
+    "login.lock": "was locked out after wrong passwords",
     "login.ok": "signed in",
     "login.end": "signed out",
     "login.refused": "tried to sign in and was refused",
     "member.add": "added a person to a hospital",
     "member.remove": "removed a person from a hospital",
     "person.create": "added a person",
+    "person.activate": "switched a person's account on or off",
+    "person.password": "changed a password",
     "person.role": "changed a person's role",
+    "audit.verify": "asked to have the audit verified",
+    "audit.verified": "verified the audit: {entries} entries and {checkpoints} checkpoints hold",
+    "audit.broken": "verified the audit: it does not hold at entry {bad_seq}",
+    "audit.export": "exported the whole audit",
     "backup.create": "made a backup",
     "backup.restore": "restored a backup",
 }
@@ -160,6 +174,8 @@ class _Known(dict[str, Any]):
 def sentence(action: str, facts: Facts) -> str:
     """Return what an event's actor did; the action itself where there is no better word."""
     told = EVENTS.get(action)
+    if told is None and facts.get("code") == "permission_denied":
+        return f"was refused ({action}): the role does not allow it"
     if told is None:
         return action.replace(".", ": ").replace("_", " ")
     known = _Known(facts)

@@ -58,7 +58,9 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const dialog = document.getElementById("confirm");
   dialog.querySelector("p").textContent = form.dataset.confirm;
-  dialog.querySelector("[value=yes]").textContent = event.submitter?.textContent || "Continue";
+  const yes = dialog.querySelector("[value=yes]");
+  yes.textContent = event.submitter?.textContent || "Continue";
+  yes.classList.toggle("danger", Boolean(event.submitter?.classList.contains("danger")));
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
     form.dataset.confirmed = "yes";
