@@ -1,0 +1,41 @@
+"""People of the hub under test, made in the administrator's process (see tests/flows/office.py)."""
+
+# ruff: noqa: PLC0415 - in the test process, models must not be imported
+
+PASSWORD = "a long enough password"
+PEOPLE = {"alice": "admin", "dora": "doctor", "uwe": "user"}
+SYSTEM = "system:test"
+
+
+def make_people(hospital: str) -> None:
+    """An administrator, and a doctor and a user of the hospital."""
+    from apps.accounts.models import Hospital, User
+    from apps.accounts.pipeline import add_member
+
+    for name, role in PEOPLE.items():
+        person = User.objects.create_user(name, password=PASSWORD, role=role)
+        if role != "admin":
+            add_member(person, Hospital.objects.get(name=hospital), actor=SYSTEM)
+
+
+def speak_up() -> None:
+    """Something happens that everybody may see."""
+    from apps.audit.api import record, transaction
+
+    with transaction():
+        record("hospital.create", actor=SYSTEM, obj="hospital:none")
+
+
+def newest_round() -> str:
+    """The id of the newest round."""
+    from apps.federation.models import Round
+
+    return str(Round.objects.latest("opened_at").pk)
+
+
+def one_round_done() -> bool:
+    """Whether a version was published by a round, and its run has ended."""
+    from apps.federation.models import Round, Run
+
+    ended = not Run.objects.filter(state__in=["RUNNING", "PAUSED"]).exists()
+    return ended and Round.objects.filter(state="PUBLISHED").exists()

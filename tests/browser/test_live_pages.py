@@ -1,0 +1,128 @@
+"""What happens at the hub is on the page, without reloading and whatever becomes of the socket."""
+
+import json
+import time
+import urllib.request
+
+import front_desk
+import pytest
+from conftest import Window, sign_in
+from harness import Hub, eventually
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+SOON_SECONDS = 2.0
+
+
+def mark(page: Page) -> None:
+    """Leave something on the page that a reload would wipe away."""
+    page.evaluate("window.kept = true")
+
+
+def is_the_same(page: Page) -> bool:
+    return bool(page.evaluate("window.kept === true"))
+
+
+def test_a_run_of_two_rounds_finishes_on_the_page_without_reloading(window: Window) -> None:
+    page = window().new_page()
+    sign_in(page, "alice")
+    before = page.locator("h1").inner_text()
+    assert before.startswith("No run is active.")
+    page.fill("#run-rounds", "2")
+    page.fill("#run-epochs", "1")
+    page.click("#start")
+    page.wait_for_selector("text=The run is started.")
+    mark(page)
+    version = int(before.removesuffix(".").rsplit(" ", 1)[1])
+    expect(page.locator("h1")).to_have_text(f"No run is active. The current model is version {version + 2}.")
+    expect(page.locator("#model-head + .card-note")).to_have_text(f"version {version + 2}")
+    assert is_the_same(page)
+
+
+def test_without_its_socket_a_page_still_learns_what_happens(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sockets: list[WebSocketRoute] = []
+    cut = False
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        if cut:
+            socket.close()
+            return
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.route_web_socket("**/ws/events/", pass_on)
+    sign_in(page, "alice")
+    live = page.locator(".live")
+    expect(live).to_have_attribute("data-live", "on")
+    mark(page)
+    cut = True
+    sockets[-1].close()
+    expect(live).to_have_attribute("data-live", "off")
+    hub.ask(front_desk.speak_up)
+    expect(page.locator(".news li").first).to_contain_text("added a hospital")
+    assert is_the_same(page)
+    cut = False
+    expect(live).to_have_attribute("data-live", "on")
+
+
+def test_signing_out_in_another_tab_closes_this_one(window: Window) -> None:
+    context = window()
+    page, other = context.new_page(), context.new_page()
+    sign_in(page, "dora")
+    closed: list[float] = []
+    with page.expect_websocket() as opened:
+        page.reload()
+    opened.value.on("close", lambda _: closed.append(time.monotonic()))
+    expect(page.locator(".live")).to_have_attribute("data-live", "on")
+    other.goto("/")
+    began = time.monotonic()
+    other.click("text=Sign out")
+    page.wait_for_url("**/accounts/login/**")
+    assert closed
+    assert closed[0] - began < SOON_SECONDS
+
+
+def test_what_a_reader_opened_and_stands_on_stays_so(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "alice")
+    expect(page.locator(".live")).to_have_attribute("data-live", "on")
+    page.fill("#run-rounds", "7")
+    hub.ask(front_desk.speak_up)
+    page.wait_for_timeout(1500)
+    # Somebody types: the page waits with what is new.
+    assert page.input_value("#run-rounds") == "7"
+    assert page.evaluate("document.activeElement.id") == "run-rounds"
+
+
+def test_an_abort_is_asked_about_first(window: Window) -> None:
+    page = window().new_page()
+    sign_in(page, "alice")
+    page.fill("#run-rounds", "50")
+    page.click("#start")
+    page.click("#abort")
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("nothing of it is published")
+    dialog.get_by_role("button", name="Cancel").click()
+    page.click("#abort")
+    dialog.get_by_role("button", name="Abort the run").click()
+    page.wait_for_selector("text=The run is aborted.")
+    expect(page.locator("#start")).to_be_visible()
+
+
+# Swagger UI has a block for each call; ReDoc a menu entry and a section, both named after it.
+BLOCKS = "nodes => nodes.length"
+SECTIONS = """nodes => new Set(nodes.map(node => node.dataset.sectionId.split("operation/")[1])).size"""
+
+
+@pytest.mark.parametrize(
+    ("path", "call", "count"), [("/docs", ".opblock", BLOCKS), ("/redoc", "[data-section-id*='operation/']", SECTIONS)]
+)
+def test_the_apis_pages_list_every_call(window: Window, address: str, path: str, call: str, count: str) -> None:
+    with urllib.request.urlopen(f"{address}/api/schema") as answer:
+        schema = json.load(answer)
+    verbs = {"get", "put", "post", "delete", "patch"}
+    expected = sum(len(verbs & calls.keys()) for calls in schema["paths"].values())
+    page = window().new_page()
+    page.goto(path)
+    page.wait_for_selector(call)
+    eventually(lambda: page.eval_on_selector_all(call, count) == expected, f"{expected} calls on {path}")
