@@ -25,6 +25,7 @@ MAY: Mapping[str, frozenset[Role]] = {
     "get_model": CLINICAL,
     "see_every_hospital": ADMIN_ONLY,
     "open_admin": ADMIN_ONLY,
+    "invite_hospitals": ADMIN_ONLY,
     "revoke_agents": ADMIN_ONLY,
     "steer_runs": ADMIN_ONLY,
     "review_models": ADMIN_ONLY,

@@ -4,7 +4,7 @@ from django.urls import path
 from rest_framework.views import APIView
 
 from apps.federation.api import agents, events, models, reports, runs, status, task, updates, versions
-from apps.federation.views import dashboard, rounds
+from apps.federation.views import dashboard, hospitals, rounds
 from apps.federation.views import models as model_pages
 
 V1 = "api/v1/"
@@ -27,6 +27,13 @@ urlpatterns = [
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
     path("models/", model_pages.models, name="models"),
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
+    path("hospitals/", hospitals.hospitals, name="hospitals"),
+    path("hospitals/add", hospitals.add_hospital, name="hospital-add"),
+    path("hospitals/<slug:slug>/", hospitals.hospital, name="hospital"),
+    path("hospitals/<slug:slug>/code", hospitals.issue_code, name="hospital-code"),
+    path("codes/<uuid:code_id>/withdraw", hospitals.withdraw_code, name="code-withdraw"),
+    path("agents/<uuid:agent_id>/revoke", hospitals.revoke_agent, name="agent-revoke"),
+    path("agents/<uuid:agent_id>/check", hospitals.check_agent, name="agent-check"),
     *_at_both("model", "model", models.global_model),
     *_at_both("public_key", "public-key", _view(status.PublicKeyView)),
     *_at_both("update", "update", _view(updates.UpdateView)),

@@ -179,7 +179,39 @@ def _decide_form(verb: str, which: str, **fields: Any) -> Row:
     return _form("version-decide", what=verb, **path, **fields)
 
 
+def _hospital(name: str) -> Callable[[Scene], dict[str, Any]]:
+    return lambda scene: {"slug": scene.hospitals[name].slug}
+
+
+def _agent(name: str) -> Callable[[Scene], dict[str, Any]]:
+    return lambda scene: {"agent_id": scene.world.agents[name].agent_id}
+
+
+def _listed(scene: Scene, answer: Any) -> str:
+    """Say which hospitals a list shows."""
+    text = answer.content.decode()
+    return (
+        " ".join(sorted(name for name, one in scene.hospitals.items() if f'id="hospital-{one.pk}"' in text)) or "none"
+    )
+
+
+CODE = {"minutes": 60, "max_samples": 100}
+HOSPITALS = [
+    page("hospitals", sees=_listed, admin="island north south", outsider="none", north="north", south="south"),
+    _form("hospital-add", form={"name": "East Clinic"}, admin=302),
+    page("hospital", path=_hospital("north"), people=404, north=200, admin=200),
+    page("hospital", what="unknown", path=lambda s: {"slug": "nowhere"}, people=404),
+    _form("hospital-code", path=_hospital("north"), form=CODE, admin=200),
+    _form("hospital-code", what="unknown", path=lambda s: {"slug": "nowhere"}, form=CODE, admin=404),
+    _form("code-withdraw", path=lambda s: {"code_id": s.codes["north"].pk}, admin=302),
+    _form("code-withdraw", what="unknown", path=lambda s: {"code_id": nothing()}, admin=404),
+    _form("agent-revoke", path=_agent("north"), admin=302),
+    _form("agent-revoke", what="unknown", path=lambda s: {"agent_id": nothing()}, admin=404),
+    _form("agent-check", path=_agent("north"), people=404, north=302, admin=302),
+    _form("agent-check", what="unknown", path=lambda s: {"agent_id": nothing()}, people=404),
+]
 PAGES = [
+    *HOSPITALS,
     page("rounds", people=200),
     page("models", people=200),
     page(

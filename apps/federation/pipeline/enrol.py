@@ -9,6 +9,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from apps.accounts.models import Hospital
+from apps.accounts.pipeline import create_hospital
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, EnrolmentCode, Federation, Participation
 from apps.federation.pipeline.step import Refusal
@@ -18,6 +19,8 @@ from hospintel_core.errors import CoreError
 
 CODE_MINUTES = 60
 MAX_SAMPLES = 100_000
+MOST_MINUTES = 7 * 24 * 60
+MOST_SAMPLES = 10_000_000
 CODE_BYTES = 32
 
 
@@ -35,6 +38,14 @@ def join(federation: Federation, hospital: Hospital, *, actor: str) -> Participa
         participation = Participation.objects.create(federation=federation, hospital=hospital)
         record("federation.join", actor=actor, obj=hospital, federation=federation.slug)
     return participation
+
+
+def add_hospital(federation: Federation, name: str, *, actor: str) -> Hospital:
+    """Create a hospital that takes part in a federation. Raises AccountError(name_invalid | name_taken)."""
+    with transaction():
+        hospital = create_hospital(name, actor=actor)
+        join(federation, hospital, actor=actor)
+    return hospital
 
 
 def issue_code(
@@ -145,3 +156,9 @@ def expire_codes(*, actor: str) -> int:
         with transaction():
             advance(row, CodeState.EXPIRED, actor=actor, visibility=row.hospital.visibility)
     return len(overdue)
+
+
+def withdraw_code(row: EnrolmentCode, *, actor: str) -> None:
+    """End a code before its time. Raises Conflict if it was used or has expired."""
+    with transaction():
+        advance(row, CodeState.EXPIRED, actor=actor, visibility=row.hospital.visibility, withdrawn=True)

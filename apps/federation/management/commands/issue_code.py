@@ -3,8 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
-
+from apps.federation.addresses import enrol_line, hub_address
 from apps.federation.management.common import (
     COMMAND,
     FederationCommand,
@@ -14,20 +13,6 @@ from apps.federation.management.common import (
     whole,
 )
 from apps.federation.pipeline import enrol, keys
-from hospintel_core import signing
-
-MOST_MINUTES = 7 * 24 * 60
-MOST_SAMPLES = 10_000_000
-
-
-def hub_address() -> str:
-    """Return the address at which hospitals reach this hub, as far as its settings tell."""
-    names = [host for host in settings.ALLOWED_HOSTS if host not in settings.LOOPBACK_HOSTS]
-    plain = [host for host in names if not host.startswith((".", "*"))]
-    host = plain[0] if plain else settings.LOOPBACK_HOSTS[0]
-    if settings.BEHIND_PROXY:
-        return f"https://{host}"
-    return f"{'https' if settings.TLS_CERT else 'http'}://{host}:{settings.PORT}"
 
 
 class Command(FederationCommand):
@@ -39,8 +24,8 @@ class Command(FederationCommand):
         parser.add_argument("hospital", help="name or slug of the hospital")
         parser.add_argument("--address", default="", help="how the hospital reaches this hub, like https://hub.example")
         add_federation(parser)
-        parser.add_argument("--minutes", type=whole(1, MOST_MINUTES), default=enrol.CODE_MINUTES)
-        parser.add_argument("--max-samples", type=whole(1, MOST_SAMPLES), default=enrol.MAX_SAMPLES)
+        parser.add_argument("--minutes", type=whole(1, enrol.MOST_MINUTES), default=enrol.CODE_MINUTES)
+        parser.add_argument("--max-samples", type=whole(1, enrol.MOST_SAMPLES), default=enrol.MAX_SAMPLES)
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         hospital = find_hospital(options["hospital"])
@@ -50,11 +35,8 @@ class Command(FederationCommand):
         code, row = enrol.issue_code(
             hospital, actor=COMMAND, minutes=options["minutes"], max_samples=options["max_samples"]
         )
-        # No spaces: it is pasted into a shell. The code is not on the line: every user of a machine sees its processes.
-        fingerprint = signing.fingerprint(keys.identity_public()).replace(" ", "")
-        address = options["address"] or hub_address()
         self.stderr.write(f"Valid until {row.expires_at:%Y-%m-%d %H:%M} UTC, once. On the hospital's machine:")
-        self.stderr.write(f"  hospintel-agent enrol --hub {address} --hub-fingerprint {fingerprint} --code -")
+        self.stderr.write(f"  {enrol_line(options['address'] or hub_address())}")
         self.stderr.write(
             "It asks for the code. Send line and code on different ways: by telephone, or by two letters."
         )
