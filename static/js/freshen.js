@@ -15,7 +15,7 @@ function isAhead(old, fresh) {
 function freshenAttributes(old, fresh) {
   for (const { name } of [...old.attributes]) {
     // The reader opens and closes details; the hub does not.
-    if (!fresh.hasAttribute(name) && name !== "open" && !name.startsWith("data-confirmed")) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);

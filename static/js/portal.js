@@ -54,7 +54,12 @@ document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center
 // A dialog asks; without scripts the form is simply sent.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.confirm || form.dataset.confirmed) return;
+  if (!form.dataset.confirm) return;
+  if (form.dataset.confirmed) {
+    // Once: whoever sends it again is asked again.
+    delete form.dataset.confirmed;
+    return;
+  }
   event.preventDefault();
   const dialog = document.getElementById("confirm");
   dialog.querySelector("p").textContent = form.dataset.confirm;
