@@ -22,6 +22,7 @@ ADMIN_ONLY = frozenset({Role.ADMIN})
 MAY: Mapping[str, frozenset[Role]] = {
     "see_dashboard": ANY_ROLE,
     "see_events": ANY_ROLE,
+    "check_audit": ADMIN_ONLY,
     "get_model": CLINICAL,
     "see_every_hospital": ADMIN_ONLY,
     "open_admin": ADMIN_ONLY,

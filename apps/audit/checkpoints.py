@@ -75,16 +75,23 @@ def _said(seq: int, entry_hash: str, ts_us: int, kid: str) -> dict[str, object]:
     return {"v": 1, "seq": seq, "entry_hash": entry_hash, "ts_us": ts_us, "kid": kid}
 
 
-def notes(after: int = 0) -> list[Note]:
+def notes(after: int = 0, limit: int | None = None) -> list[Note]:
     """Return the hub's own checkpoints beyond an entry, oldest first."""
-    rows = Checkpoint.objects.filter(seq__gt=after).order_by("seq")
-    return [Note.of(bytes(row.body), bytes(row.signature)) for row in rows.iterator()]
+    return [_note(row) for row in Checkpoint.objects.filter(seq__gt=after).order_by("seq")[:limit]]
+
+
+def newest_notes(limit: int) -> list[Note]:
+    """Return the newest checkpoints, oldest first."""
+    return [_note(row) for row in Checkpoint.objects.order_by("-seq")[:limit]][::-1]
 
 
 def newest() -> Note | None:
     """Return the newest checkpoint."""
-    row = Checkpoint.objects.order_by("-seq").first()
-    return Note.of(bytes(row.body), bytes(row.signature)) if row else None
+    return next(iter(newest_notes(1)), None)
+
+
+def _note(row: Checkpoint) -> Note:
+    return Note.of(bytes(row.body), bytes(row.signature))
 
 
 def is_due() -> bool:

@@ -22,16 +22,37 @@ def lines(identity_chain: Iterable[Mapping[str, str]]) -> Iterator[str]:
     yield _line(
         kind="head", v=1, entries=head.seq, exported_us=time.time_ns() // 1000, identities=[*map(dict, identity_chain)]
     )
-    rows = AuditEntry.objects.filter(seq__lte=head.seq).order_by("seq").values_list("body", "entry_hash")
-    for body, entry_hash in rows.iterator(chunk_size=CHUNK):
+    for body, entry_hash in _entries(head.seq):
         # A body that somebody put there need not be UTF-8; the verifier shall see that it does not have its hash.
         yield _line(kind="entry", body=bytes(body).decode(errors="replace"), hash=entry_hash)
     count = 0
-    for note in checkpoints.notes():
-        if note.seq <= head.seq:
-            count += 1
-            yield note.to_line() + "\n"
+    for note in _notes(head.seq):
+        count += 1
+        yield note.to_line() + "\n"
     yield _line(kind="end", entries=head.seq, entry_hash=head.entry_hash, checkpoints=count)
+
+
+# Both ask anew for each piece: a cursor that stays open for as long as somebody downloads would hold a connection, and
+# on SQLite keep the write-ahead log from being folded back.
+def _entries(end: int) -> Iterator[tuple[bytes | memoryview, str]]:
+    after = 0
+    while True:
+        rows = AuditEntry.objects.filter(seq__gt=after, seq__lte=end).order_by("seq")
+        piece = list(rows.values_list("seq", "body", "entry_hash")[:CHUNK])
+        yield from ((body, entry_hash) for _, body, entry_hash in piece)
+        if len(piece) < CHUNK:
+            return
+        after = piece[-1][0]
+
+
+def _notes(end: int) -> Iterator[checkpoints.Note]:
+    after = 0
+    while piece := checkpoints.notes(after, CHUNK):
+        for note in piece:
+            if note.seq > end:
+                return
+            yield note
+        after = piece[-1].seq
 
 
 def _line(**content: object) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from apps.audit.models import AuditEntry
 
 MAX_EVENTS = 500
+_COLUMNS = ("seq", "ts_us", "action", "actor", "object", "outcome", "visibility")
 
 
 def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
@@ -39,8 +40,16 @@ def events_between(start: datetime, end: datetime, *, visibilities: list[str] | 
 
 
 def as_event(entry: AuditEntry) -> dict[str, Any]:
-    """Return the public form of one entry: its body without the chain's own fields."""
-    body: dict[str, Any] = json.loads(bytes(entry.body))
-    for internal in ("v", "prev"):
-        body.pop(internal)
-    return body
+    """Return the public form of one entry: its body without the chain's own fields.
+
+    Of a body that is not of our form, which somebody has put there past the hub, the columns are told: whoever looks
+    at it must be able to.
+    """
+    copies = {column: getattr(entry, column) for column in _COLUMNS}
+    try:
+        body = json.loads(bytes(entry.body))
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not body.keys() >= {*_COLUMNS, "objects", "facts"}:
+        return {**copies, "objects": [], "facts": {}}
+    return {name: value for name, value in body.items() if name not in {"v", "prev"}}

@@ -1,9 +1,11 @@
 """The newest events as sentences about people and hospitals, for one reader."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -82,7 +84,7 @@ def told(events: list[dict[str, Any]], user: User) -> list[News]:
 
 def _hospitals(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Return whose the updates are that something happened to. Who takes part is no secret among members."""
-    ids = {event["object"].partition(":")[2] for event in events if event["object"].startswith("update:")}
+    ids = _uuids(event["object"].partition(":")[2] for event in events if event["object"].startswith("update:"))
     updates = Update.objects.filter(pk__in=ids).select_related("agent__hospital")
     return {f"update:{update.pk}": {"hospital": update.agent.hospital.name} for update in updates}
 
@@ -94,12 +96,21 @@ def _names(events: Iterable[dict[str, Any]], *, named: bool) -> dict[str, str]:
     for event in events:
         kind, _, identity = event["actor"].partition(":")
         kinds.setdefault(kind, set()).add(identity)
-    for agent in Agent.objects.filter(pk__in=kinds.get("agent", ())).select_related("hospital"):
+    for agent in Agent.objects.filter(pk__in=_uuids(kinds.get("agent", ()))).select_related("hospital"):
         found[agent.actor] = agent.hospital.name
     people = User.objects.filter(pk__in=[pk for pk in kinds.get("user", ()) if pk.isdigit()])
     for person in people:
         found[person.actor] = person.get_username() if named else _AS_ROLE[person.role]
     return {event["actor"]: found.get(event["actor"], _other(event["actor"])) for event in events}
+
+
+def _uuids(texts: Iterable[str]) -> list[UUID]:
+    """Return those that are ids: pages that tell what somebody wrote past the hub must not fail over it."""
+    found = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(UUID(text))
+    return found
 
 
 _AS_ROLE = {"admin": "An administrator", "doctor": "A doctor", "user": "A user"}

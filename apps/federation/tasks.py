@@ -12,6 +12,7 @@ from apps.federation.pipeline.finish import finish
 from apps.federation.pipeline.inspect import inspect
 from apps.federation.pipeline.open_round import open_round
 from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.verify_audit import verify_audit
 from apps.federation.pipeline.write_model import write_model
 from hospintel_site.celery import hub_task
 
@@ -26,6 +27,7 @@ STEPS: dict[str, Callable[[UUID], list[Next]]] = {
     "finish": finish,
     "finish_run": finish_run,
     "write_model": write_model,
+    "verify_audit": verify_audit,
 }
 
 

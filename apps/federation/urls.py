@@ -3,7 +3,8 @@
 from django.urls import path
 from rest_framework.views import APIView
 
-from apps.federation.api import agents, events, models, reports, runs, status, task, updates, versions
+from apps.federation.api import agents, audit, events, models, reports, runs, status, task, updates, versions
+from apps.federation.views import audit as audit_pages
 from apps.federation.views import dashboard, hospitals, rounds
 from apps.federation.views import models as model_pages
 
@@ -27,6 +28,10 @@ urlpatterns = [
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
     path("models/", model_pages.models, name="models"),
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
+    path("audit/", audit_pages.entries, name="audit"),
+    path("audit/<int:seq>/", audit_pages.entry, name="audit-entry"),
+    path("audit/verify", audit_pages.verify_now, name="audit-verify"),
+    path("audit/export", audit_pages.export_all, name="audit-export"),
     path("hospitals/", hospitals.hospitals, name="hospitals"),
     path("hospitals/add", hospitals.add_hospital, name="hospital-add"),
     path("hospitals/<slug:slug>/", hospitals.hospital, name="hospital"),
@@ -49,5 +54,6 @@ urlpatterns = [
     path(V1 + "models/<uuid:version_id>/<slug:verb>", versions.DecideView.as_view(), name="decide-version"),
     path(V1 + "rounds/<uuid:round_id>/update", updates.UpdatePartView.as_view(), name="round-update"),
     path(V1 + "rounds/<uuid:round_id>/report", reports.ReportView.as_view(), name="round-report"),
+    path(V1 + "audit/checkpoints", audit.CheckpointsView.as_view(), name="audit-checkpoints"),
     path(V1 + "events", events.EventsView.as_view(), name="events"),
 ]

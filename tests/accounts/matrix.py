@@ -20,6 +20,7 @@ from django.contrib import admin
 from scene import AGENTS, CALLERS, PEOPLE, Scene, first_row, nothing
 from site_agent import SLUG, b64
 
+from apps.audit.models import AuditEntry
 from apps.federation.models import Run
 from apps.federation.pipeline import runs
 
@@ -139,6 +140,7 @@ CALLS = [
         north="everyone north",
         south="everyone south",
     ),
+    row("audit-checkpoints", "GET", everyone=403, admin=200),
     row("runs", "POST", path=lambda s: {"slug": SLUG}, json={"rounds": 1}, before=_no_run, everyone=403, admin=201),
     row("runs", "POST", what="elsewhere", path=lambda s: {"slug": "none"}, json={"rounds": 1}, everyone=403, admin=404),
     _steer("pause", admin=200),
@@ -163,6 +165,19 @@ def _numbers(scene: Scene, answer: Any) -> str:
 
 def _round(which: str) -> Callable[[Scene], dict[str, Any]]:
     return lambda scene: {"round_id": getattr(scene, which).pk}
+
+
+def _hidden(scene: Scene, answer: Any) -> str:
+    """Say whether the list has entries that only administrators may see."""
+    return "everything" if "person.role" in answer.content.decode().partition("<tbody>")[2] else "not everything"
+
+
+def _entry(visibility: str) -> Callable[[Scene], dict[str, Any]]:
+    def path(scene: Scene) -> dict[str, Any]:
+        name = scene.hospitals[visibility].visibility if visibility in scene.hospitals else visibility
+        return {"seq": AuditEntry.objects.filter(visibility=name).latest("seq").seq}
+
+    return path
 
 
 def _form(name: str, **fields: Any) -> Row:
@@ -213,6 +228,13 @@ HOSPITALS = [
 PAGES = [
     *HOSPITALS,
     page("rounds", people=200),
+    page("audit", sees=_hidden, people="not everything", admin="everything"),
+    page("audit-entry", what="for administrators", path=_entry("admin"), people=404, admin=200),
+    page("audit-entry", what="of North", path=_entry("north"), people=404, admin=200, north=200),
+    page("audit-entry", what="for everyone", path=_entry("everyone"), people=200),
+    page("audit-entry", what="unknown", path=lambda s: {"seq": 2**70}, people=404),
+    _form("audit-verify", admin=302),
+    _form("audit-export", admin=200),
     page("models", people=200),
     page(
         "round",

@@ -16,6 +16,7 @@ from apps.federation.models import ModelVersion, Update
 from apps.federation.pipeline import storage, tick
 from apps.federation.pipeline.aggregate import aggregate
 from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.verify_audit import ask
 from apps.federation.pipeline.write_model import write_model
 from apps.federation.states import RoundState
 
@@ -66,6 +67,7 @@ def test_every_step_run_twice_in_a_row_changes_the_hub_once(hub, north, south):
         assert agent.evaluate(report()).status_code == 200
         seen |= all_twice(queued(hub))
     seen |= all_twice(tick.due())
+    seen |= all_twice(ask(actor="user:1"))
     assert seen == set(tasks.STEPS)
     round_.refresh_from_db()
     round_.run.refresh_from_db()

@@ -15,6 +15,11 @@ from apps.federation.permissions import allowed
 from apps.federation.visibility import visibilities
 
 
+def number_of(text: str) -> int:
+    """Return the number of an entry from what a caller wrote; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - fits 64 bits
+
+
 class EventsView(APIView):
     """Audit and round events that this person may see, oldest first."""
 
@@ -30,6 +35,5 @@ class EventsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Answer with the events after a number, as far as this person may see them."""
-        text = request.query_params.get("after", "0")
-        after = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - fits 64 bits
+        after = number_of(request.query_params.get("after", "0"))
         return Response({"events": events_after(after, visibilities=visibilities(cast("User", request.user)))})

@@ -9,7 +9,9 @@ from uuid import UUID
 class Next:
     """Name and object of a following step; `apart` steps get a task of their own instead of running on."""
 
-    step: Literal["inspect", "close", "aggregate", "gate", "open", "finish", "finish_run", "write_model"]
+    step: Literal[
+        "inspect", "close", "aggregate", "gate", "open", "finish", "finish_run", "write_model", "verify_audit"
+    ]
     id: UUID
     apart: bool = False
 

@@ -26,7 +26,7 @@ def person(request: HttpRequest) -> User:
     return cast("User", request.user)
 
 
-def show(request: HttpRequest, name: str, context: Mapping[str, Any]) -> HttpResponse:
+def show(request: HttpRequest, name: str, context: Mapping[str, Any], *, folder: str = "federation") -> HttpResponse:
     """Render a page, or only its living part where the page itself asks for it anew.
 
     The living part is the template with an underscore before its name, which the page includes.
@@ -34,7 +34,7 @@ def show(request: HttpRequest, name: str, context: Mapping[str, Any]) -> HttpRes
     # Read before the page's own queries: what happens in between is fetched once more, never missed.
     full = {"seq": AuditHead.objects.values_list("seq", flat=True).first() or 0, **context}
     living = "_" if request.headers.get("X-Fragment") == "live" else ""
-    return render(request, f"federation/{living}{name}.html", full)
+    return render(request, f"{folder}/{living}{name}.html", full)
 
 
 def act(request: HttpRequest, done: str, action: Callable[[], list[Next]], *, back: str) -> HttpResponseRedirect:
