@@ -35,13 +35,22 @@ class Place:
 def places(federation: Federation, round_: Round | None, hospitals: Hospitals) -> list[Place]:
     """Return every agent's place in a round, and the hospitals that have no agent yet.
 
+    A revoked agent is shown until its hospital has another.
+
     A refusal is told to administrators and to the agent's own hospital; for others the agent is still training.
     """
     updates: dict[Any, Update] = {}
     if round_ is not None:
-        updates = {update.agent_id: update for update in round_.updates.order_by("received_at")}
+        # What counts is told before what was refused, whichever came last.
+        order = sorted(round_.updates.all(), key=lambda row: (row.state != UpdateState.REFUSED, row.received_at))
+        updates = {update.agent_id: update for update in order}
     agents = Agent.objects.of(federation.pk).select_related("hospital").order_by("hospital__name", "enrolled_at")
-    found = [_place(agent, federation, round_, _visible(updates, agent, hospitals)) for agent in agents]
+    succeeded = {agent.hospital_id for agent in agents if agent.state == AgentState.ACTIVE}
+    found = [
+        _place(agent, federation, round_, _visible(updates, agent, hospitals))
+        for agent in agents
+        if agent.state == AgentState.ACTIVE or agent.hospital_id not in succeeded
+    ]
     without = federation.participations.filter(hospital__agents__isnull=True).select_related("hospital")
     found += [
         Place(row.hospital.name, None, online=False, rungs=_rungs(0), said="No agent is enrolled yet")
@@ -57,19 +66,20 @@ def _visible(updates: Mapping[Any, Update], agent: Agent, hospitals: Hospitals) 
     return update if hospitals is None or agent.hospital_id in hospitals else None
 
 
-def _rungs(done: int, *, failed: bool = False) -> tuple[Rung, ...]:
-    """Return the ladder with the first `done` rungs behind, and the next one as the present one."""
+def _rungs(done: int, following: str = "ahead") -> tuple[Rung, ...]:
+    """Return the ladder with the first `done` rungs behind; the next one is `now`, `failed` or still `ahead`."""
     states = ["done" if place < done else "ahead" for place in range(len(RUNGS))]
     if done < len(RUNGS):
-        states[done] = "failed" if failed else "now"
+        states[done] = following
     return tuple(Rung(name, state) for name, state in zip(RUNGS, states, strict=True))
 
 
 def _place(agent: Agent, federation: Federation, round_: Round | None, update: Update | None) -> Place:
     online = agent.is_online(federation.seen_within)
 
-    def at(done: int, said: str, advice: Advice | None = None) -> Place:
-        return Place(agent.hospital.name, agent, online, _rungs(done, failed=advice is not None), said, advice)
+    def at(done: int, said: str, advice: Advice | None = None, following: str = "ahead") -> Place:
+        rungs = _rungs(done, "failed" if advice else following)
+        return Place(agent.hospital.name, agent, online, rungs, said, advice)
 
     if agent.state == AgentState.REVOKED:
         return at(0, "Revoked", refusal("agent_revoked"))
@@ -80,7 +90,8 @@ def _place(agent: Agent, federation: Federation, round_: Round | None, update: U
     if not online:
         return at(1, "Offline" if agent.last_seen else "Has not called yet")
     if round_ is not None and round_.state == RoundState.COLLECTING:
-        return at(2, "Training" if str(agent.pk) in round_.expected else "Came late, may still join")
+        said = "Training" if str(agent.pk) in round_.expected else "Came late, may still join"
+        return at(2, said, following="now")
     return at(2, "Connected, waits for the next round")
 
 

@@ -65,7 +65,7 @@ async function poll() {
     if (answer.status === 403) window.location.reload();
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     changed((await answer.json()).events);
-    if (!isOpen) say("off", "Reconnecting, asking every few seconds");
+    if (!isOpen) say("off", "Reconnecting");
   } catch {
     if (!isOpen) say("away", "The hub does not answer");
   }
@@ -98,7 +98,7 @@ function connect() {
       return;
     }
     isOpen = false;
-    say("off", "Reconnecting, asking every few seconds");
+    say("off", "Reconnecting");
     if (pollTimer === null) pollLater();
     retry += 1;
     setTimeout(connect, Math.min(30000, 500 * 2 ** retry) * (0.5 + Math.random() / 2));

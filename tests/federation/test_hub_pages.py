@@ -8,10 +8,8 @@ from hub_client import HubClient
 from site_agent import report
 
 from apps.federation import figures, queries
-from apps.federation.charts import NARROW, line_chart
-from apps.federation.models import Agent, EnrolmentCode, HubKey, ModelVersion, Round, Run, Update
+from apps.federation.models import ModelVersion, Round, Run
 from apps.federation.pipeline import publish
-from apps.federation.words import EVENTS, sentence
 
 BROWSER = {"Accept": "text/html"}
 LIVE = BROWSER | {"X-Fragment": "live"}
@@ -303,43 +301,3 @@ def test_every_row_and_every_part_has_a_name_of_its_own(two_versions, cast):
     for address in ("/", "/rounds/", "/models/", page_of(Round.objects.get())):
         ids = re.findall(r' id="([^"]+)"', client.get(address, headers=BROWSER).content.decode())
         assert len(ids) == len(set(ids)), address
-
-
-# --- Words ------------------------------------------------------------------------------------------------------------
-
-
-def test_every_state_that_something_comes_into_has_its_sentence():
-    for model in (Agent, EnrolmentCode, HubKey, ModelVersion, Round, Run, Update):
-        name = getattr(model, "AUDIT_NAME", model._meta.model_name)
-        for to in frozenset().union(*model.TRANSITIONS.values()):
-            assert f"{name}.{to.lower()}" in EVENTS
-
-
-def test_what_a_role_does_not_allow_is_told_as_such():
-    facts = {"code": "permission_denied", "needs": "steer_runs"}
-    assert sentence("POST run-start", facts) == "was refused (POST run-start): the role does not allow it"
-
-
-def test_whose_update_it_was_is_told_where_it_is_known():
-    assert sentence("update.accepted", {}) == "accepted an update"
-    assert sentence("update.accepted", {"hospital": "North Clinic"}) == "accepted an update of North Clinic"
-
-
-# --- Charts -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_chart_says_its_finding_and_stays_inside_its_frame():
-    points = [("1", 0.31), ("2", 0.5), ("3", 0.62)]
-    for width in (560, NARROW):
-        chart = line_chart("Accuracy", points, percent=True, width=width)
-        assert chart.said == "Accuracy rose from 31.0 % to 62.0 % from version 1 to version 3."
-        assert all(chart.left <= mark.x <= chart.right and 0 <= mark.y <= chart.height for mark in chart.marks)
-        assert (chart.rows[0].text, chart.rows[-1].text) == ("30 %", "70 %")
-    assert line_chart("Loss", [("1", 0.5), ("2", 0.5)]).said == "Loss stayed at 0.50 from version 1 to version 2."
-    assert line_chart("Loss", [("1", 0.5)]) is None
-
-
-def test_many_versions_leave_room_between_their_labels():
-    points = [(str(n), n / 200) for n in range(100)]
-    for width, most in ((560, 10), (NARROW, 6)):
-        assert len(line_chart("Accuracy", points, width=width).columns) <= most
