@@ -15,7 +15,7 @@ from hub_driver import assert_refused
 from site_agent import payload
 from world import DATABASE, database_file
 
-from apps.federation.models import Update
+from apps.federation.models import Agent, Update
 from apps.federation.pipeline import storage
 from hospintel_core import weights
 
@@ -146,6 +146,8 @@ def test_an_upload_is_answered_although_the_audit_has_no_room_either(hub, north,
     # As a worker would, somebody else has the database open.
     with closing(sqlite3.connect(disk / DATABASE)) as worker, database_file(disk / DATABASE):
         worker.execute("SELECT count(*) FROM audit_auditentry").fetchall()
+        # Not even that the agent was seen can be written.
+        Agent.objects.update(last_seen=None)
         with filled(disk):
             assert_refused(north.put(round_.pk, sealed), 507, "hub_disk_full")
         assert "hub_disk_full of a call could not be written to the audit" in caplog.text

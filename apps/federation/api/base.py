@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -58,8 +58,12 @@ def heartbeat(agent: Agent, request: HttpRequest | Request) -> bool:
     if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
         # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
         known = version if _VERSION.fullmatch(version) else agent.version
-        Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
-        news = True
+        try:
+            Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
+            news = True
+        except OperationalError:
+            # A full disk, say: whether the call itself can be answered is for the call to find out.
+            logger.exception("agent %s could not be noted as seen", agent.pk)
     return news
 
 
