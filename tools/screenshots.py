@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Pictures of every page for docs/images/, made with Chromium from a demo: `make screenshots`.
+
+The demo's scans are synthetic. Each page is taken for an administrator, light and dark, wide and narrow.
+"""
+
+import argparse
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+WIDTHS = {"wide": 1280, "narrow": 390}
+TALLEST = 2400
+COLOURS = 96
+PATIENCE = 240
+# What links in the portal lead to beside pages.
+FILES = ("/admin/", "/api/", "/static/", "/model", "/docs", "/redoc")
+
+
+def main() -> int:
+    """Start a demo, take the pictures, end it."""
+    parser = argparse.ArgumentParser(description="Take pictures of every page.")
+    parser.add_argument("--port", type=int, default=8190)
+    port = parser.parse_args().port
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        print("error: there is no Chromium on PATH", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="hospintel-pictures-") as folder:
+        command = [sys.executable, "-u", "-m", "hospintel_site.demo", "--smoke", "--hospitals", "3", "--rounds", "6"]
+        command += ["--port", str(port), "--folder", f"{folder}/demo"]
+        log = Path(folder) / "log"
+        with log.open("w") as output:
+            demo = subprocess.Popen(command, cwd=ROOT, stdout=output)  # noqa: S603 - our own program
+        try:
+            password = _password(log, demo)
+            with sync_playwright() as playwright:
+                chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
+                _take_all(chromium, f"http://127.0.0.1:{port}", password)
+        finally:
+            demo.terminate()
+            demo.wait()
+    return 0
+
+
+def _password(log: Path, demo: subprocess.Popen[bytes]) -> str:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and demo.poll() is None:
+        found = re.search(r"admin / (\S+)", log.read_text())
+        if found:
+            return found[1]
+        time.sleep(1)
+    raise SystemExit(f"error: the demo did not get ready:\n{log.read_text()}")
+
+
+def _take_all(chromium: Browser, address: str, password: str) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    for old in IMAGES.glob("*.png"):
+        old.unlink()
+    for theme in ("light", "dark"):
+        for size, width in WIDTHS.items():
+            context = chromium.new_context(
+                base_url=address,
+                color_scheme=theme,
+                viewport={"width": width, "height": 900},
+                reduced_motion="reduce",
+            )
+            page = context.new_page()
+            page.goto("/accounts/login/")
+            _save(page, f"login-{theme}-{size}")
+            page.fill("input[name=username]", "admin")
+            page.fill("input[name=password]", password)
+            page.click("main button[type=submit]")
+            page.wait_for_selector("[data-living]")
+            for name, path in _pages(page).items():
+                page.goto(path)
+                page.wait_for_selector("h1")
+                page.wait_for_timeout(700)
+                _save(page, f"{name}-{theme}-{size}")
+            context.close()
+
+
+def _pages(page: Page) -> dict[str, str]:
+    """Return a name and the address of every page that can be got to, one of each shape."""
+    found, waiting = {"dashboard": "/"}, ["/"]
+    while waiting:
+        page.goto(waiting.pop(0))
+        page.wait_for_selector("h1")
+        origin = page.evaluate("window.location.origin")
+        for url in page.eval_on_selector_all("a[href]", "nodes => nodes.map(node => node.href)"):
+            path = url.removeprefix(origin).partition("#")[0].partition("?")[0]
+            if not url.startswith(origin) or (path.startswith(FILES) and path != "/models/"):
+                continue
+            name = _name(path)
+            if name not in found:
+                found[name] = path
+                waiting.append(path)
+    return found
+
+
+def _name(path: str) -> str:
+    """Name a page: one hospital's stands for all hospitals'."""
+    first, *more = path.strip("/").split("/")
+    return "-".join([first or "dashboard", *("one" for _ in more)])
+
+
+def _save(page: Page, name: str) -> None:
+    """Save what is seen, in few colours: the pages have few."""
+    shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    shown = shown.crop((0, 0, shown.width, min(shown.height, TALLEST)))
+    shown.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        IMAGES / f"{name}.png", optimize=True
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
