@@ -9,8 +9,10 @@ from hub_client import HubClient, body
 from hub_driver import assert_refused
 from site_agent import ARCHITECTURE, SCHEMA
 
+from apps.audit.models import AuditEntry
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline import storage, tick
+from apps.federation.pipeline.step import Next
 from hospintel_core import h5, weights
 
 
@@ -190,6 +192,28 @@ def test_the_model_goes_on_like_a_head(hub, north, model):
     part = model(north, Range="bytes=1000-", **{"If-Range": etag})
     assert (part.status_code, body(part)) == (206, whole[1000:])
     assert model(north, **{"If-None-Match": etag}).status_code == 304
+
+
+def test_who_takes_the_model_along_is_recorded_once_a_minute_and_whatever_piece_is_asked_for(
+    hub, cast, north, model, clock
+):
+    hub.run([Next("write_model", hub.federation.current_id)])
+    digest = hub.federation.current.digest
+
+    def taken():
+        return list(AuditEntry.objects.filter(action="version.download").values_list("actor", "visibility"))
+
+    assert model(cast.admin, **{"If-None-Match": f'"{digest}"'}).status_code == 304
+    assert taken() == []
+    for wanted in ("bytes=1-", "bytes=0-", "bytes=-99999999"):
+        assert model(cast.admin, Range=wanted).status_code in {200, 206}
+    assert taken() == [(cast.admin.actor, "admin")]
+    clock.shift(61)
+    model(cast.admin)
+    model(north)
+    assert taken()[1:] == [(cast.admin.actor, "admin"), (f"agent:{north.credentials.agent_id}", cast.north.visibility)]
+    assert model(cast.reader).status_code == 403
+    assert len(taken()) == 3
 
 
 def test_the_model_of_an_unknown_federation_is_refused(hub, cast, model):

@@ -1,5 +1,6 @@
 """`GET /api/v1/models/<digest>` (the head, for agents) and `GET /model` (the whole Keras model)."""
 
+import time
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
@@ -14,6 +15,8 @@ from rest_framework.authentication import SessionAuthentication
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
+from apps.audit.api import record, transaction
+from apps.audit.models import AuditEntry
 from apps.federation.api.base import AgentAuthentication, audit_refusal, find_agent, heartbeat, refusal_json
 from apps.federation.api.files import serve
 from apps.federation.api.shapes import DIGEST, agent_refusals
@@ -22,9 +25,11 @@ from apps.federation.pipeline import storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
+from hospintel_site.callers import client_address
 from hospintel_site.openapi import in_schema, refusals
 
 RETRY_AFTER = "2"
+DOWNLOAD, DOWNLOAD_SECONDS = "version.download", 60
 _FILE = (200, "application/octet-stream")
 # Both downloads go on where they were cut off.
 _RANGES = [
@@ -108,12 +113,26 @@ def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
             if storage.want_model(version.digest):
                 enqueue([Next("write_model", version.pk)])
             return None
+        _record_download(request, caller, version)
     except Refusal as refusal:
         audit_refusal(refusal, request, caller)
         raise
     finally:
         close_old_connections()
     return path, version.digest
+
+
+def _record_download(request: HttpRequest, caller: Agent | User, version: ModelVersion) -> None:
+    """Record who takes the model along: once, however many pieces or repetitions of a minute that takes."""
+    if f'"{version.digest}"' in request.headers.get("If-None-Match", ""):
+        return
+    since = int((time.time() - DOWNLOAD_SECONDS) * 1e6)
+    recent = AuditEntry.objects.filter(actor=caller.actor, action=DOWNLOAD, object=f"version:{version.pk}")
+    if recent.filter(ts_us__gte=since).exists():
+        return
+    visibility = caller.hospital.visibility if isinstance(caller, Agent) else "admin"
+    with transaction():
+        record(DOWNLOAD, actor=caller.actor, obj=version, visibility=visibility, address=client_address(request))
 
 
 @in_schema(
