@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import Prefetch
+
 from apps.federation.models import Federation, ModelVersion, Round, Update
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.pipeline.evaluate import pooled
-from apps.federation.states import RoundState, UpdateState
+from apps.federation.states import UPDATE_LIVE, RoundState, UpdateState
 from hospintel_core.metrics import ClassFigures, per_class, wilson_interval
 from hospintel_core.report import Report
 
@@ -118,13 +120,14 @@ def phases(round_: Round) -> list[Phase]:
 
 def round_rows(federation: Federation, hospitals: Hospitals, limit: int = 20) -> list[RoundRow]:
     """Return the newest rounds, newest first."""
-    rounds = Round.objects.of(federation.pk).select_related("run", "base", "version").order_by("-opened_at")[:limit]
+    found = Round.objects.of(federation.pk).select_related("run", "base", "version").order_by("-opened_at")
+    rounds = found.prefetch_related(Prefetch("updates", Update.objects.select_related("agent")))[:limit]
     return [round_row(round_, hospitals) for round_ in rounds]
 
 
 def round_row(round_: Round, hospitals: Hospitals) -> RoundRow:
     """Return one round's row. Bytes and times are a hospital's own; of three and more, everyone sees the sum."""
-    updates = list(round_.updates.live().select_related("agent"))
+    updates = [update for update in round_.updates.all() if update.state in UPDATE_LIVE]
     version = getattr(round_, "version", None)
     all_seen = hospitals is None or len(updates) >= FEW
     own = updates if hospitals is None else [update for update in updates if update.agent.hospital_id in hospitals]

@@ -1,9 +1,11 @@
 """Reads that pages and calls share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Count, Prefetch
 from django.utils import timezone
 
 from apps.federation.figures import Hospitals
@@ -58,21 +60,25 @@ class VersionRow:
 def version_rows(federation: Federation, hospitals: Hospitals, limit: int = 50) -> list[VersionRow]:
     """Return the newest published versions, newest first, for a reader who sees what is these hospitals' own."""
     versions = federation.versions.exclude(number=None).select_related("round", "parent").order_by("-number")[:limit]
-    return [_version_row(version, hospitals) for version in versions]
+    found = versions.prefetch_related(Prefetch("evaluations", Evaluation.objects.select_related("agent")))
+    consumed = Update.objects.filter(state=UpdateState.CONSUMED, round__in=[version.round_id for version in found])
+    counted = dict(consumed.values_list("round").annotate(Count("pk")))
+    return [_version_row(version, hospitals, counted.get(version.round_id, 0)) for version in found]
 
 
-def _version_row(version: ModelVersion, hospitals: Hospitals) -> VersionRow:
+def _version_row(version: ModelVersion, hospitals: Hospitals, updates: int) -> VersionRow:
     found = measured(version)
     if found.agents == 1 and not _knows(version, hospitals):
         found = Measured(1, 0, None, None)
     alarm = version.alarm if hospitals is None or not version.alarm else WORSE
-    updates = version.round.updates.filter(state=UpdateState.CONSUMED).count() if version.round else 0
     return VersionRow(version, found, updates, told_verdict(version, hospitals), alarm)
 
 
-def _knows(version: ModelVersion, hospitals: Hospitals, **wanted: str) -> bool:
+def _knows(version: ModelVersion, hospitals: Hospitals, kinds: Collection[str] = Evaluation.Kind.values) -> bool:
     """Return whether a report on the version comes from one of these hospitals."""
-    return hospitals is None or version.evaluations.filter(agent__hospital__in=hospitals, **wanted).exists()
+    if hospitals is None:
+        return True
+    return any(one.kind in kinds and one.agent.hospital_id in hospitals for one in version.evaluations.all())
 
 
 def active_run(federation: Federation) -> Run | None:
@@ -180,8 +186,8 @@ def models_headline(federation: Federation, held: int) -> str:
 
 def told_verdict(version: ModelVersion, hospitals: Hospitals) -> str:
     """Return a version's verdict, without the figures of a single agent that is not the reader's."""
-    judges = version.evaluations.filter(kind=Evaluation.Kind.EVALUATE).count()
-    if judges == 1 and not _knows(version, hospitals, kind=Evaluation.Kind.EVALUATE):
+    judges = sum(one.kind == Evaluation.Kind.EVALUATE for one in version.evaluations.all())
+    if judges == 1 and not _knows(version, hospitals, [Evaluation.Kind.EVALUATE]):
         return ONE_AGENTS
     return version.verdict
 

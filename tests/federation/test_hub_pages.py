@@ -4,6 +4,8 @@ import re
 from html import unescape
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hub_client import HubClient
 from site_agent import report
 
@@ -301,3 +303,20 @@ def test_every_row_and_every_part_has_a_name_of_its_own(two_versions, cast):
     for address in ("/", "/rounds/", "/models/", page_of(Round.objects.get())):
         ids = re.findall(r' id="([^"]+)"', client.get(address, headers=BROWSER).content.decode())
         assert len(ids) == len(set(ids)), address
+
+
+def test_a_page_asks_the_database_as_often_for_many_versions_as_for_few(hub, cast, north, south):
+    client = browser(cast.north_doctor)
+    counts = []
+    for _ in range(2):
+        for _ in range(3):
+            hub.open_round(north, south)
+            hub.finish_honestly(north, south)
+            for agent in (north, south):
+                agent.evaluate(report(9))
+                hub.work()
+        with CaptureQueriesContext(connection) as asked:
+            for address in ("/", "/rounds/", "/models/"):
+                client.get(address, headers=LIVE)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]

@@ -41,7 +41,8 @@ class Measured:
 def pooled(version: ModelVersion, agents: set[UUID] | None = None) -> tuple[int, Report | None]:
     """Return how many agents (of these agents) reported on a version, and the sum of their newest reports."""
     newest: dict[UUID, Evaluation] = {}
-    for evaluation in version.evaluations.order_by("created_at", "pk"):
+    # Sorted here and not by the database: pages read the reports of many versions at once.
+    for evaluation in sorted(version.evaluations.all(), key=lambda one: (one.created_at, one.pk)):
         if agents is None or evaluation.agent_id in agents:
             newest[evaluation.agent_id] = evaluation
     total: Report | None = None
