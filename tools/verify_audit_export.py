@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 GENESIS = "0" * 64
+# What reading a file raises that somebody has made up.
+ODD = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 ENTRY_FIELDS = {
     "v", "seq", "prev", "ts_us", "action", "actor", "object", "objects", "outcome", "visibility", "facts"
 }  # fmt: skip
@@ -58,7 +60,7 @@ def parsed(line: str, number: int) -> dict[str, Any]:
     """Return the object in a line."""
     try:
         value = json.loads(line)
-    except (ValueError, RecursionError):
+    except ODD:
         value = None
     if not isinstance(value, dict):
         raise ExportError(f"line {number} is no JSON object")
@@ -117,20 +119,22 @@ def read_checkpoint(value: dict[str, Any], number: int) -> Checkpoint:
         signature = base64.b64decode(value["signature"], validate=True)
         if set(said) != CHECKPOINT_FIELDS or said["v"] != 1 or canonical(said) != body:
             raise ValueError
+        if type(said["seq"]) is not int or not isinstance(said["kid"], str) or said["seq"] < 1:
+            raise ValueError
         return Checkpoint(said["seq"], said["entry_hash"], said["kid"], body, signature)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ODD as error:
         raise ExportError(f"line {number} is no checkpoint") from error
 
 
 def check_entry(value: dict[str, Any], expected: int, previous: str) -> str:
     """Return the hash of an entry that stands where it must. Raises BrokenError."""
-    body = str(value.get("body")).encode()
+    body = str(value.get("body")).encode(errors="replace")
     entry_hash = hashlib.sha256(b"\x00" + body).hexdigest()
     if entry_hash != value.get("hash"):
         raise BrokenError(expected, "the body does not have the stored hash")
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError):
+    except ODD:
         content = None
     if not isinstance(content, dict) or set(content) != ENTRY_FIELDS:
         raise BrokenError(expected, "the body is not of its form")
@@ -191,10 +195,12 @@ class Export:
             self.broken = BrokenError(self.count + 1, "the export was cut off")
         elif self.count < max(self.promised, int(end["entries"])):
             self.broken = BrokenError(self.count + 1, "the entry is missing")
-        elif self.count > int(end["entries"]):
-            self.broken = BrokenError(int(end["entries"]) + 1, "the entry stands beyond the end of the chain")
+        elif self.count > (said := min(self.promised, int(end["entries"]))):
+            self.broken = BrokenError(said + 1, "the entry stands beyond the end of the chain")
         elif self.last != end["entry_hash"]:
             self.broken = BrokenError(max(self.count, 1), "the end of the chain has another hash than the last entry")
+        if end is not None and end["checkpoints"] != len(self.checkpoints):
+            raise ExportError(f"the export has {len(self.checkpoints)} checkpoints and says {end['checkpoints']!r}")
 
     def check(self, checkpoints: list[Checkpoint]) -> BrokenError | None:
         """Return the first contradiction between the entries and what was signed."""
@@ -233,6 +239,9 @@ def main() -> int:
             export = Export(iter(file), pinned)
     except (OSError, UnicodeDecodeError, ExportError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ODD as error:
+        print(f"error: the export is not of its form: {error!r}"[:200], file=sys.stderr)
         return 2
     found = [broken for broken in (export.broken, export.check([*export.checkpoints, *kept])) if broken is not None]
     if found:

@@ -19,6 +19,7 @@ from apps.audit.verify import VerifyResult, verify
 from hospintel_core import signing
 from hospintel_core.errors import SignatureError
 
+_TYPES = {"seq": int, "entry_hash": str, "ts_us": int, "kid": str}
 EVERY_ENTRIES = 256
 EVERY_SECONDS = 60
 Identities = Mapping[str, Ed25519PublicKey]
@@ -51,6 +52,8 @@ class Note:
         said = json.loads(body)
         if not isinstance(said, dict) or canonical(said) != body:
             raise ValueError("The body of a checkpoint is not canonical JSON.")
+        if [type(said.get(name)) for name in _TYPES] != list(_TYPES.values()):
+            raise ValueError("A checkpoint says something of another type than it should.")
         note = cls(said["seq"], said["entry_hash"], said["ts_us"], said["kid"], body, signature)
         if said != _said(note.seq, note.entry_hash, note.ts_us, note.kid):
             raise ValueError("A checkpoint says something else than v, seq, entry_hash, ts_us and kid.")
