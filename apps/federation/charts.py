@@ -9,6 +9,7 @@ NARROW = 340
 LEFT, RIGHT, TOP, BOTTOM = 44, 56, 12, 26
 _TICKS = 4
 _WHOLE_PERCENT = 0.01
+_ROOMY = 24
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Chart:
     def right(self) -> int:
         """Where the grid lines end, and the value of the last point begins."""
         return self.width - RIGHT
+
+    @property
+    def dot(self) -> float:
+        """The radius of a point: where there are many, the line is what is looked at."""
+        return 4 if len(self.marks) <= _ROOMY else 2
 
 
 def line_chart(
