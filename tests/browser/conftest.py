@@ -9,7 +9,7 @@ import front_desk
 import numpy as np
 import pytest
 from harness import Federation, Hub
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
@@ -89,7 +89,7 @@ Window = Callable[..., BrowserContext]
 
 @pytest.fixture
 def complaints() -> Iterator[list[str]]:
-    """What pages complain about: console errors (a policy that was broken is one) and exceptions. There is nothing."""
+    """What pages complain about: console errors (a policy that was broken is one), exceptions, and calls elsewhere."""
     found: list[str] = []
     yield found
     assert found == []
@@ -105,7 +105,12 @@ def window(browser: Browser, address: str, complaints: list[str]) -> Iterator[Wi
             if message.type in {"error", "warning"}:
                 complaints.append(f"{page.url}: {message.text}")
 
+        def asked(request: Request) -> None:
+            if not request.url.startswith((address, "data:", "blob:")):
+                complaints.append(f"{page.url}: asks {request.url}")
+
         page.on("console", told)
+        page.on("request", asked)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
 
     def open_window(*, theme: str = "light", width: int = 1280) -> BrowserContext:

@@ -1,0 +1,59 @@
+"""Pages to which no link leads: what a form answers with, and what is said of an address that is not there."""
+
+import re
+
+import pytest
+from conftest import Window, sign_in
+from playwright.sync_api import Page, expect
+from test_every_page import PHONE, findings, focus_by_tab
+
+
+def open_a_hospital(page: Page) -> None:
+    sign_in(page, "alice")
+    page.goto("/hospitals/")
+    page.click("main table a >> nth=0")
+    page.wait_for_selector("#issue")
+
+
+def test_a_code_is_issued_and_withdrawn_by_keyboard_alone(window: Window) -> None:
+    page = window().new_page()
+    open_a_hospital(page)
+    focus_by_tab(page, "#issue")
+    page.keyboard.press("Enter")
+    expect(page.locator("#enrol-line")).to_contain_text("hospintel-agent enrol --hub")
+    code = page.locator("#enrol-code").inner_text()
+    assert re.fullmatch(r"[\w-]{43}", code), "256 bits"
+    focus_by_tab(page, "[data-copy=enrol-code]")
+    page.go_back()
+    assert code not in page.content(), "it is shown once"
+    # The page that the browser kept shows what was before.
+    page.reload()
+    focus_by_tab(page, "[id^=code-] button")
+    page.keyboard.press("Enter")
+    expect(page.locator("[id^=code-] button")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_with_a_code_has_nothing_grave_and_fits_a_phone(window: Window, theme: str) -> None:
+    page = window(theme=theme, width=PHONE).new_page()
+    open_a_hospital(page)
+    page.click("#issue")
+    page.wait_for_selector("#enrol-code")
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_address_that_is_not_there_is_told_on_a_page_like_the_others(
+    window: Window, complaints: list[str], theme: str
+) -> None:
+    page = window(theme=theme, width=PHONE).new_page()
+    sign_in(page, "uwe")
+    answer = page.goto("/rounds/not-there/")
+    assert answer
+    assert answer.status == 404
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+    # Chromium itself says on the console that the page was not found.
+    assert [line for line in complaints if "404" not in line] == []
+    complaints.clear()
