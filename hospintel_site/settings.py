@@ -31,6 +31,7 @@ STORAGE: Path = env.path("HOSPINTEL_STORAGE") or VAR
 MODEL_DIR: Path = STORAGE / "models"
 UPLOAD_DIR: Path = STORAGE / "uploads"
 QUEUE_DIR: Path = VAR / "queue"
+CHECKPOINT_FILE: Path = env.path("HOSPINTEL_CHECKPOINTS") or VAR / "checkpoints.jsonl"
 BASE_WEIGHTS: Path | None = env.path("HOSPINTEL_BASE_WEIGHTS")
 
 # --- Who may reach us ------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from typing_in import typed
 
 from apps.audit import checkpoints, guards
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
-from apps.federation.models import HubKey
-from apps.federation.pipeline import checkpoint, keys, tick
+from apps.federation.models import HubKey, Run
+from apps.federation.pipeline import checkpoint, keys, runs, tick
 from hospintel_core import signing
 
 TOOL = Path(settings.BASE_DIR) / "tools" / "verify_audit_export.py"
@@ -48,6 +48,22 @@ def test_the_tick_signs_what_is_new_once(hub):
     assert checkpoints.newest().seq == AuditHead.objects.get().seq
     tick.sign_checkpoint()
     assert Checkpoint.objects.count() == 1
+
+
+def test_each_checkpoint_is_added_to_the_file_that_is_kept_elsewhere(hub, tmp_path, settings, caplog):
+    settings.CHECKPOINT_FILE = tmp_path / "checkpoints.jsonl"
+    for _ in range(2):
+        hub.start_run()
+        checkpoint.sign()
+        checkpoint.sign()
+        hub.run(runs.abort(Run.objects.get(state="RUNNING"), actor="user:1"))
+    kept = [checkpoints.Note.from_line(line) for line in settings.CHECKPOINT_FILE.read_text().splitlines()]
+    assert kept == checkpoints.notes()
+    assert len(kept) == 2
+    # Where it cannot be written, the hub still signs.
+    settings.CHECKPOINT_FILE = tmp_path / "nowhere" / "checkpoints.jsonl"
+    assert checkpoint.sign().seq == AuditHead.objects.get().seq > kept[-1].seq
+    assert "cannot be added to its file" in caplog.text
 
 
 def test_a_chain_that_does_not_hold_is_not_signed_and_the_log_says_so(hub, caplog):
