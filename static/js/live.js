@@ -97,8 +97,9 @@ function connect() {
       window.location.reload();
       return;
     }
+    // Later tries that fail say nothing: asking does, and knows whether the hub answers at all.
+    if (isOpen || !line.dataset.live) say("off", "Reconnecting");
     isOpen = false;
-    say("off", "Reconnecting");
     if (pollTimer === null) pollLater();
     retry += 1;
     setTimeout(connect, Math.min(30000, 500 * 2 ** retry) * (0.5 + Math.random() / 2));
