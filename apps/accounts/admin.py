@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -13,20 +12,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from apps.accounts import pipeline
-from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, Role, User
+from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, PasswordLink, Role, User
 from apps.audit.admin import AuditedModelAdmin, LookOnlyAdmin
-from apps.audit.api import transaction
 
 # Memberships fill the groups; by hand they would say something else than the rows.
 admin.site.unregister(Group)
-
-
-class PersonCreationForm(BaseUserCreationForm):  # type: ignore[type-arg] # generic in the stubs only
-    """A new person: name, role and password."""
-
-    class Meta:
-        model = User
-        fields = ["username", "role"]
 
 
 class PersonChangeForm(forms.ModelForm):  # type: ignore[type-arg] # as above
@@ -35,16 +25,6 @@ class PersonChangeForm(forms.ModelForm):  # type: ignore[type-arg] # as above
     class Meta:
         model = User
         fields = ["username", "first_name", "last_name", "email"]
-
-
-class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg] # as above
-    """A new password; nobody is left without one."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields.pop("usable_password", None)
-        for name in ("password1", "password2"):
-            self.fields[name].required = True
 
 
 @admin.register(User)
@@ -58,43 +38,29 @@ class PersonAdmin(AuditedModelAdmin, UserAdmin):  # type: ignore[type-arg] # as 
         ("Contact", {"fields": ("first_name", "last_name", "email")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
-    add_fieldsets = ((None, {"fields": ("username", "role", "password1", "password2")}),)
     form = PersonChangeForm
-    add_form = PersonCreationForm
-    change_password_form = PasswordForm
-    readonly_fields = ("sign_in", "is_active", "last_login", "date_joined")
+    readonly_fields = ("sign_in", "role", "is_active", "last_login", "date_joined")
     filter_horizontal = ()
     actions = ("make_admin", "make_doctor", "make_user", "activate", "deactivate")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Leave the role to the actions once the person exists."""
-        fields = super().get_readonly_fields(request, obj)
-        return fields if obj is None else (*fields, "role")
+    def get_urls(self) -> list[Any]:
+        """Leave out Django's page that sets others' passwords: a link does that, and nobody knows the password."""
+        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: the people's page adds them."""
+        return False
 
     @admin.display(description="Password")
     def sign_in(self, person: User) -> str:
-        """Say whether there is a password, and lead to the page that sets another."""
+        """Say whether there is a password, and lead to the page that issues a link for another."""
         state = "set" if person.has_usable_password() else "not set"
-        page = reverse("admin:auth_user_password_change", args=[person.pk])
-        return format_html('{}; <a href="{}">set another</a>', state, page)
+        page = reverse("accounts:person", args=[person.pk])
+        return format_html('{}; <a href="{}">issue a link that sets another</a>', state, page)
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        """Create the person, or write the fields that were corrected and no others."""
-        if change:
-            obj.save(update_fields=form.changed_data)
-            return
-        fields = form.cleaned_data
-        made = pipeline.create_person(
-            fields["username"], fields["password1"], role=Role(fields["role"]), actor=f"user:{request.user.pk}"
-        )
-        obj.__dict__.update(made.__dict__)
-
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 - Django's name
-        """Change a password and record it in one commit."""
-        if request.method != "POST":
-            return super().user_change_password(request, id, form_url)
-        with transaction():
-            return super().user_change_password(request, id, form_url)
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:  # noqa: ARG002 - Django's
+        """Write the fields that were corrected and no others."""
+        obj.save(update_fields=form.changed_data)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         """Refuse."""
@@ -207,3 +173,12 @@ class LoginAttemptsAdmin(LookOnlyAdmin):
     """How many passwords were tried lately; whose they were is not kept."""
 
     list_display = ("key", "count", "until")
+
+
+@admin.register(PasswordLink)
+class PasswordLinkAdmin(LookOnlyAdmin):
+    """Links that set a password, without the link."""
+
+    list_display = ("user", "expires_at", "used_at")
+    list_select_related = ("user",)
+    exclude = ("token_hash",)

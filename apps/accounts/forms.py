@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, SetPasswordForm
 
-from apps.accounts.models import User
+from apps.accounts.models import Hospital, Role, User
 from apps.accounts.pipeline import authenticate
 from hospintel_site.callers import client_address
 
@@ -29,3 +30,37 @@ class FirstAdminForm(BaseUserCreationForm):  # type: ignore[type-arg] # generic 
     class Meta:
         model = User
         fields = ["username"]
+
+
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg] # generic in the stubs only
+    """A password, twice; the rules are AUTH_PASSWORD_VALIDATORS. The pipeline sets it."""
+
+
+class OwnPasswordForm(NewPasswordForm):
+    """The present password, which the pipeline looks at, and the next one."""
+
+    field_order = ["old_password", "new_password1", "new_password2"]
+    old_password = forms.CharField(
+        label="Present password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+class ChangePersonForm(forms.Form):
+    """A person's role and hospitals."""
+
+    role = forms.ChoiceField(choices=Role.choices)
+    hospitals = forms.ModelMultipleChoiceField(
+        Hospital.objects.all(), required=False, widget=forms.CheckboxSelectMultiple
+    )
+
+
+class AddPersonForm(ChangePersonForm):
+    """A new person; they choose their password themselves."""
+
+    field_order = ["username", "role", "hospitals"]
+    username = forms.CharField(
+        max_length=150, validators=[User.username_validator], widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.DOCTOR)

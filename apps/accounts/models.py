@@ -114,6 +114,23 @@ class FirstAdminLink(models.Model):
         return self.used_at is None and self.expires_at > timezone.now()
 
 
+class PasswordLink(models.Model):
+    """A link with which a person sets their password, once. Only the token's hash is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="password_links")
+    token_hash = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"password link of {self.user}, {'used' if self.used_at else 'unused'}"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the link can still be used."""
+        return self.used_at is None and self.expires_at > timezone.now()
+
+
 class LoginAttempts(models.Model):
     """How many passwords were tried in a window, by a key that does not tell whose (`pipeline/lockout.py`)."""
 

@@ -22,11 +22,13 @@ ADMIN_ONLY = frozenset({Role.ADMIN})
 MAY: Mapping[str, frozenset[Role]] = {
     "see_dashboard": ANY_ROLE,
     "see_events": ANY_ROLE,
+    "see_own_account": ANY_ROLE,
     "check_audit": ADMIN_ONLY,
     "get_model": CLINICAL,
     "see_every_hospital": ADMIN_ONLY,
     "open_admin": ADMIN_ONLY,
     "invite_hospitals": ADMIN_ONLY,
+    "manage_people": ADMIN_ONLY,
     "revoke_agents": ADMIN_ONLY,
     "steer_runs": ADMIN_ONLY,
     "review_models": ADMIN_ONLY,

@@ -1,12 +1,22 @@
-"""Signing in and out, and the first administrator's page."""
+"""Signing in and out, the own account, links that set a password, and everybody's accounts for administrators."""
 
 from django.urls import path
 
-from apps.accounts import views
+from apps.accounts.views import account, people, sign_in
 
 app_name = "accounts"
 urlpatterns = [
-    path("accounts/login/", views.LoginView.as_view(), name="login"),
-    path("accounts/logout/", views.LogoutView.as_view(), name="logout"),
-    path("first-admin/<str:token>", views.first_admin, name="first-admin"),
+    path("accounts/login/", sign_in.LoginView.as_view(), name="login"),
+    path("accounts/logout/", sign_in.LogoutView.as_view(), name="logout"),
+    path("first-admin/<str:token>", sign_in.first_admin, name="first-admin"),
+    path("password/<str:token>", account.password_link, name="password-link"),
+    path("account/", account.account, name="account"),
+    path("account/password", account.new_password, name="account-password"),
+    path("account/sign-out", account.sign_out_elsewhere, name="account-sign-out"),
+    path("people/", people.people, name="people"),
+    path("people/add", people.add_person, name="person-add"),
+    path("people/<int:pk>/", people.person_page, name="person"),
+    path("people/<int:pk>/change", people.change_person, name="person-change"),
+    path("people/<int:pk>/link", people.issue_link, name="person-link"),
+    path("people/<int:pk>/<slug:verb>", people.act_on_person, name="person-act"),
 ]

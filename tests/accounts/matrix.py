@@ -12,71 +12,17 @@ answers are those words. Rows of one address that differ in the object say which
 HEAD goes with GET; OPTIONS is tested for all; a method that no row names must be refused.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
-from scene import AGENTS, CALLERS, PEOPLE, Scene, first_row, nothing
+from matrix_admin import admin_rows
+from rows import BROWSER, LOGIN, Row, page, row
+from scene import Scene, nothing
 from site_agent import SLUG, b64
 
 from apps.audit.models import AuditEntry
 from apps.federation.models import Run
 from apps.federation.pipeline import runs
-
-LOGIN = "/accounts/login/?next="
-GROUPS: dict[str, tuple[str, ...]] = {
-    "everyone": CALLERS,
-    "people": PEOPLE,
-    "doctors": ("north_doctor", "south_doctor", "outsider"),
-    "users": ("north_user", "south_user"),
-    "north": ("north_doctor", "north_user"),
-    "south": ("south_doctor", "south_user"),
-    "members": ("north_doctor", "north_user", "south_doctor", "south_user"),
-    "agents": AGENTS,
-    # Pages know people by their session; an agent's token says nothing there.
-    "strangers": ("anonymous", *AGENTS),
-} | {caller: (caller,) for caller in CALLERS}
-BROWSER = {"Accept": "text/html"}
-Answer = int | str
-Sent = Any
-
-
-@dataclass(frozen=True)
-class Row:
-    """One address, one method, one object: what each caller gets."""
-
-    name: str
-    method: str
-    answers: Mapping[str, Answer]
-    what: str = ""
-    path: Callable[[Scene], Mapping[str, Any]] = lambda scene: {}
-    query: str = ""
-    json: Sent = None
-    form: Sent = None
-    headers: Sent = None
-    before: Callable[[Scene], object] | None = None
-    sees: Callable[[Scene, Any], str] | None = None
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, self.method, self.what)))
-
-
-def row(name: str, method: str, **fields: Any) -> Row:
-    """Make a row; answers by caller or group, the later one wins."""
-    answers: dict[str, Answer] = {}
-    for group in [key for key in fields if key in GROUPS]:
-        answers |= dict.fromkeys(GROUPS[group], fields.pop(group))
-    missing = set(CALLERS) - set(answers)
-    if missing:
-        raise ValueError(f"{name} {method}: what do {sorted(missing)} get?")
-    return Row(name, method, answers, **fields)
-
-
-def page(name: str, **fields: Any) -> Row:
-    """Make the row of a page that people look at: strangers go to the login page."""
-    return row(name, "GET", headers=BROWSER, **{"strangers": LOGIN} | fields)
-
 
 # --- Open to anyone, and the doors ------------------------------------------------------------------------------------
 PASSWORD = {"username": "north_user", "password": "correct horse battery"}
@@ -92,6 +38,8 @@ PUBLIC = [
     row("accounts:login", "POST", form=PASSWORD, everyone=302),
     row("accounts:logout", "POST", everyone=302),
     row("accounts:first-admin", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
+    row("accounts:password-link", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
+    row("accounts:password-link", "POST", path=lambda s: {"token": "x" * 43}, form=PASSWORD, everyone=404),
     row("accounts:first-admin", "POST", path=lambda s: {"token": "x" * 43}, form=PASSWORD, everyone=404),
 ]
 
@@ -225,8 +173,50 @@ HOSPITALS = [
     _form("agent-check", path=_agent("north"), people=404, north=302, admin=302),
     _form("agent-check", what="unknown", path=lambda s: {"agent_id": nothing()}, people=404),
 ]
+NEW = "staple battery horse"
+
+
+def _person(scene: Scene) -> dict[str, Any]:
+    return {"pk": scene.people["north_user"].pk}
+
+
+def _nobody(scene: Scene) -> dict[str, Any]:
+    return {"pk": 10**9}
+
+
+def _of_people(name: str, method: str = "POST", **fields: Any) -> Row:
+    """Make the row of a page that administrators have for a person, or for everybody."""
+    row_of = _form if method == "POST" else page
+    return row_of(f"accounts:{name}", **{"people": 403} | fields)
+
+
+def _act_on_person(verb: str, **fields: Any) -> Row:
+    return _of_people("person-act", what=verb, path=lambda s: {**_person(s), "verb": verb}, **fields)
+
+
+PERSON = {"username": "new", "role": "doctor"}
+ACCOUNTS = [
+    page("accounts:account", people=200),
+    _form(
+        "accounts:account-password",
+        form={"old_password": PASSWORD["password"], "new_password1": NEW, "new_password2": NEW},
+        people=302,
+    ),
+    _form("accounts:account-sign-out", people=302),
+    _of_people("people", "GET", admin=200),
+    _of_people("person-add", form=PERSON, admin=200),
+    _of_people("person", "GET", path=_person, admin=200),
+    _of_people("person", "GET", what="unknown", path=_nobody, admin=404),
+    _of_people("person-change", path=_person, form={"role": "doctor"}, admin=302),
+    _of_people("person-change", what="unknown", path=_nobody, form={"role": "doctor"}, admin=404),
+    _of_people("person-link", path=_person, admin=200),
+    _of_people("person-link", what="unknown", path=_nobody, admin=404),
+    *(_act_on_person(verb, admin=302) for verb in ("activate", "deactivate", "sign-out")),
+    _act_on_person("fly", admin=404),
+]
 PAGES = [
     *HOSPITALS,
+    *ACCOUNTS,
     page("rounds", people=200),
     page("audit", sees=_hidden, people="not everything", admin="everything"),
     page("audit-entry", what="for administrators", path=_entry("admin"), people=404, admin=200),
@@ -322,75 +312,5 @@ AGENT_CALLS = [
     *MODELS,
     *UPLOADS,
 ]
-
-# --- Django admin: by pattern -----------------------------------------------------------------------------------------
-# What an admin may do there; a model that is not named here is for looking alone.
-MAY_IN_ADMIN = {
-    "accounts.user": {"add", "change"},
-    "accounts.hospital": {"add"},
-    "accounts.membership": {"add", "delete"},
-}
-# Django's pages that only show something do so for POST too.
-LOOKING = ("GET", "POST")
-ONLY_ADMINS: dict[str, Any] = {"strangers": "/admin/login/?next=", "people": 403, "headers": BROWSER}
-
-
-def _admin_path(label: str) -> Callable[[Scene], dict[str, Any]]:
-    def path(scene: Scene) -> dict[str, Any]:
-        return {"object_id": str(first_row(scene, label))}
-
-    return path
-
-
-def _rows_of(label: str) -> list[Row]:
-    """Make the rows of one model: the list and its actions, adding, one object's three pages."""
-    can, name = MAY_IN_ADMIN.get(label, set()), f"admin:{label.replace('.', '_')}"
-    one = ONLY_ADMINS | {"path": _admin_path(label)}
-
-    def gate(verb: str) -> int:
-        return 200 if verb in can else 403
-
-    return [
-        row(f"{name}_changelist", "GET", **ONLY_ADMINS | {"admin": 200}),
-        row(f"{name}_changelist", "POST", **ONLY_ADMINS | {"form": {"action": "delete_selected"}, "admin": 200}),
-        row(f"{name}_add", "GET", **ONLY_ADMINS | {"admin": gate("add")}),
-        row(f"{name}_add", "POST", **ONLY_ADMINS | {"admin": gate("add")}),
-        row(f"{name}_change", "GET", **one | {"admin": 200}),
-        row(f"{name}_change", "POST", **one | {"admin": gate("change")}),
-        *(row(f"{name}_history", method, **one | {"admin": 200}) for method in LOOKING),
-        row(f"{name}_delete", "GET", **one | {"admin": gate("delete")}),
-        row(f"{name}_delete", "POST", **one | {"admin": gate("delete")}),
-    ]
-
-
-def _revocation(scene: Scene, caller: str) -> dict[str, Any]:
-    return {"action": "revoke", "_selected_action": [scene.world.agents["north"].agent_id]}
-
-
-def admin_rows() -> list[Row]:
-    """Make the rows of every model that is registered, and of admin's own pages."""
-    models = [model._meta.label_lower for model in admin.site._registry]
-    password = ONLY_ADMINS | {"path": lambda s: {"id": s.people["north_user"].pk}, "admin": 200}
-    own = ONLY_ADMINS | {"admin": 200}
-    revoke = ONLY_ADMINS | {"what": "revoke", "form": _revocation, "admin": 302}
-    type_and_id: dict[str, Any] = {"path": lambda s: {"content_type_id": "1", "object_id": "1"}, "admin": 404}
-    return [
-        *(made for label in models for made in _rows_of(label)),
-        *(row("admin:index", method, **own) for method in LOOKING),
-        row("admin:password_change_done", "GET", **own),
-        row("admin:jsi18n", "GET", **own),
-        *(row("admin:app_list", method, **own | {"path": lambda s: {"app_label": "accounts"}}) for method in LOOKING),
-        row("admin:autocomplete", "GET", **own | {"admin": 403}),
-        *(row("admin:view_on_site", method, **own | type_and_id) for method in LOOKING),
-        *(row("admin:login", method, everyone=LOGIN) for method in LOOKING),
-        row("admin:logout", "GET", **own | {"strangers": 302, "admin": 405}),
-        row("admin:logout", "POST", **own | {"strangers": 302, "admin": 302}),
-        row("admin:password_change", "GET", **own),
-        row("admin:password_change", "POST", **own),
-        row("admin:federation_agent_changelist", "POST", **revoke),
-        row("admin:auth_user_password_change", "GET", **password),
-        row("admin:auth_user_password_change", "POST", **password),
-    ]
-
 
 ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *admin_rows()]

@@ -15,7 +15,7 @@ from hub_driver import Hub
 from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
-from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, Role, User
+from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, PasswordLink, Role, User
 from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
@@ -111,6 +111,7 @@ def build_scene() -> Scene:
     people = _people(world)
     # Long used, by whoever made the first administrator.
     FirstAdminLink.objects.create(token_hash="f" * 64, expires_at=timezone.now(), used_at=timezone.now())
+    PasswordLink.objects.create(user=people["north_user"], token_hash="e" * 64, expires_at=timezone.now())
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")

@@ -85,6 +85,27 @@ def create_person(username: str, password: str, *, role: Role, actor: str) -> Us
     return user
 
 
+def create_without_password(username: str, *, role: Role, actor: str) -> User:
+    """Create a person who cannot sign in until a link sets their password. Raises AccountError(username_taken)."""
+    with transaction():
+        if User.objects.filter(username=User.normalize_username(username)).exists():
+            raise AccountError("username_taken", f"There already is somebody called {username}.")
+        # Of no password, nothing is hashed: this may stand inside the transaction.
+        user = _create(username, make_password(None), role)
+        record("person.create", actor=actor, obj=user, visibility="admin", role=str(role))
+    return user
+
+
+def change_person(user: User, *, role: Role, hospitals: list[Hospital], actor: str) -> None:
+    """Give a person this role and exactly these hospitals. Raises AccountError as change_role does."""
+    with transaction():
+        change_role(user, role, actor=actor)
+        for hospital in hospitals:
+            add_member(user, hospital, actor=actor)
+        for gone in Hospital.objects.filter(memberships__user=user).exclude(pk__in=[one.pk for one in hospitals]):
+            remove_member(user, gone, actor=actor)
+
+
 def change_role(user: User, role: Role, *, actor: str) -> None:
     """Give a person another role. Raises AccountError(last_admin) for the only active one."""
     with transaction():
@@ -127,7 +148,7 @@ def issue_first_admin_link() -> str | None:
             return None
         FirstAdminLink.objects.filter(used_at=None).delete()
         FirstAdminLink.objects.create(
-            token_hash=_hash(token), expires_at=timezone.now() + timedelta(minutes=FIRST_ADMIN_MINUTES)
+            token_hash=secret_hash(token), expires_at=timezone.now() + timedelta(minutes=FIRST_ADMIN_MINUTES)
         )
         record("first_admin.link", actor="system:up", visibility="admin", minutes=FIRST_ADMIN_MINUTES)
     return token
@@ -135,7 +156,7 @@ def issue_first_admin_link() -> str | None:
 
 def find_first_admin_link(token: str) -> FirstAdminLink | None:
     """Return the open link of this token; None if it is wrong, late or used, or if there is somebody already."""
-    link = FirstAdminLink.objects.filter(token_hash=_hash(token)).first()
+    link = FirstAdminLink.objects.filter(token_hash=secret_hash(token)).first()
     return link if link is not None and link.is_open and not User.objects.exists() else None
 
 
@@ -143,7 +164,7 @@ def create_first_admin(token: str, *, username: str, password: str) -> User:
     """Use the link: create the first administrator. Raises AccountError(link_invalid)."""
     hashed = make_password(password)
     with transaction():
-        used = FirstAdminLink.objects.filter(token_hash=_hash(token), used_at=None, expires_at__gt=timezone.now())
+        used = FirstAdminLink.objects.filter(token_hash=secret_hash(token), used_at=None, expires_at__gt=timezone.now())
         if used.update(used_at=timezone.now()) != 1 or User.objects.exists():
             raise AccountError("link_invalid", "This link is no longer valid.")
         user = _create(username, hashed, Role.ADMIN)
@@ -157,5 +178,6 @@ def _create(username: str, hashed: str, role: Role) -> User:
     return User.objects.create(username=name, password=hashed, role=role, **flags(role))
 
 
-def _hash(token: str) -> str:
+def secret_hash(token: str) -> str:
+    """Return the SHA-256 under which a token of 256 random bits is stored."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -1,0 +1,1 @@
+"""The pages of people: signing in, the own account, and for administrators everybody."""
