@@ -56,14 +56,28 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def one_reading(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that names something twice: another reader might take the other one."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
 def parsed(line: str, number: int) -> dict[str, Any]:
     """Return the object in a line."""
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=one_reading)
     except ODD:
         value = None
     if not isinstance(value, dict):
         raise ExportError(f"line {number} is no JSON object")
+    return value
+
+
+def count_of(value: object) -> int:
+    """Return a number of lines: JSON knows 3.0, true and "3" too."""
+    if type(value) is not int or value < 0:
+        raise ExportError(f"{value!r} is no number of lines"[:100])
     return value
 
 
@@ -81,10 +95,11 @@ def digest_of(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def identities(links: list[dict[str, str]], pinned: str) -> dict[str, Ed25519PublicKey]:
+def identities(links: list[dict[str, str]], pinned: str) -> tuple[dict[str, Ed25519PublicKey], set[str]]:
     """Return the hub's identities by key id: the newest, and each that provably signed the one after it.
 
-    With a pinned fingerprint it must be one of them.
+    With a pinned fingerprint it must be one of them. It vouches for itself and those that it led to, whose key ids come
+    second; not for those before it: anybody can sign a key that is not theirs, and call themselves the one before.
     """
     found: dict[str, Ed25519PublicKey] = {}
     newer: dict[str, str] | None = None
@@ -108,7 +123,8 @@ def identities(links: list[dict[str, str]], pinned: str) -> dict[str, Ed25519Pub
         raise ExportError("the export names no identity of the hub")
     if pinned and pinned not in fingerprints:
         raise ExportError(f"the hub that exported this is not the one with the fingerprint {pinned}")
-    return found
+    vouched = list(found)[: fingerprints.index(pinned) + 1 if pinned else None]
+    return found, set(vouched)
 
 
 def read_checkpoint(value: dict[str, Any], number: int) -> Checkpoint:
@@ -128,15 +144,21 @@ def read_checkpoint(value: dict[str, Any], number: int) -> Checkpoint:
 
 def check_entry(value: dict[str, Any], expected: int, previous: str) -> str:
     """Return the hash of an entry that stands where it must. Raises BrokenError."""
-    body = str(value.get("body")).encode(errors="replace")
+    try:
+        # Half of a surrogate pair has no UTF-8: to put another character there would hash what does not stand there.
+        body = value["body"].encode()
+    except ODD:
+        raise BrokenError(expected, "the body is not of its form") from None
     entry_hash = hashlib.sha256(b"\x00" + body).hexdigest()
     if entry_hash != value.get("hash"):
         raise BrokenError(expected, "the body does not have the stored hash")
     try:
         content = json.loads(body)
+        # One content has one spelling: no name twice, no 1.0 for 1.
+        is_ours = set(content) == ENTRY_FIELDS and type(content["seq"]) is int and canonical(content) == body
     except ODD:
-        content = None
-    if not isinstance(content, dict) or set(content) != ENTRY_FIELDS:
+        is_ours = False
+    if not is_ours:
         raise BrokenError(expected, "the body is not of its form")
     if content["seq"] != expected:
         raise BrokenError(expected, "the body carries another number")
@@ -157,8 +179,8 @@ class Export:
         head = parsed(next(numbered, (1, ""))[1], 1)
         if head.get("kind") != "head" or head.get("v") != 1 or not isinstance(head.get("identities"), list):
             raise ExportError("the first line is not the head of an export")
-        self.identities = identities(head["identities"], pinned)
-        self.promised = int(head["entries"])
+        self.identities, self.vouched = identities(head["identities"], pinned)
+        self.promised = count_of(head["entries"])
         self.last = GENESIS
         end: dict[str, Any] | None = None
         for number, line in numbered:
@@ -193,13 +215,13 @@ class Export:
             return
         if end is None:
             self.broken = BrokenError(self.count + 1, "the export was cut off")
-        elif self.count < max(self.promised, int(end["entries"])):
+        elif self.count < max(self.promised, count_of(end["entries"])):
             self.broken = BrokenError(self.count + 1, "the entry is missing")
-        elif self.count > (said := min(self.promised, int(end["entries"]))):
+        elif self.count > (said := min(self.promised, end["entries"])):
             self.broken = BrokenError(said + 1, "the entry stands beyond the end of the chain")
         elif self.last != end["entry_hash"]:
             self.broken = BrokenError(max(self.count, 1), "the end of the chain has another hash than the last entry")
-        if end is not None and end["checkpoints"] != len(self.checkpoints):
+        if end is not None and count_of(end["checkpoints"]) != len(self.checkpoints):
             raise ExportError(f"the export has {len(self.checkpoints)} checkpoints and says {end['checkpoints']!r}")
 
     def check(self, checkpoints: list[Checkpoint]) -> BrokenError | None:
@@ -247,9 +269,13 @@ def main() -> int:
     if found:
         print(f"The audit does not hold at {min(found, key=lambda broken: broken.seq)}.")
         return 1
-    print(f"{export.count} entries hold. {len(export.checkpoints) + len(kept)} checkpoints agree.")
+    agreeing = [note.kid in export.vouched for note in [*export.checkpoints, *kept]]
+    print(f"{export.count} entries hold. {sum(agreeing)} checkpoints agree.")
+    if not all(agreeing):
+        print(f"{agreeing.count(False)} more prove nothing: they are of identities before that with your fingerprint.")
     for kid, key in export.identities.items():
-        print(f"signed by {kid}, fingerprint {digest_of(key)}" + ("" if pinned else " (compare it)"))
+        compared = pinned and kid in export.vouched
+        print(f"signed by {kid}, fingerprint {digest_of(key)}" + ("" if compared else " (compare it)"))
     return 0
 
 

@@ -111,3 +111,103 @@ def test_a_checkpoint_of_other_types_is_none(name, value):
         return
     with pytest.raises(ValueError, match="type"):
         checkpoints.Note.of(canonical(said | {name: value}), bytes(64))
+
+
+@pytest.fixture
+def check(verifier, tmp_path, monkeypatch, capsys):
+    """Have the script look at lines; returns its exit code and what it said."""
+
+    def look(lines, *words):
+        path = tmp_path / "audit.jsonl"
+        path.write_text("".join(lines))
+        monkeypatch.setattr(sys, "argv", ["verify", str(path), *words])
+        answer, said = verifier(), capsys.readouterr()
+        return answer, said.out + said.err
+
+    return look
+
+
+def test_a_name_that_stands_twice_is_refused_wherever_it_stands(lines, check):
+    twice = lines[3].replace('{"body":', '{"body":"what another reader sees","body":', 1)
+    assert check([*lines[:3], twice, *lines[4:]]) == (2, "error: line 4 is no JSON object\n")
+
+
+def test_a_character_that_is_none_is_not_taken_for_the_question_mark_that_was_hashed(check):
+    with transaction():
+        record("test.done", actor="user:1", obj="x:1", asked="who?")
+    lines = list(export.lines([identity.Link(KEY.public_key(), b"", b"").to_wire()]))
+    assert check(lines)[0] == 0
+    answer, said = check([lines[0], lines[1].replace("who?", "who\\ud800"), *lines[2:]])
+    assert (answer, said) == (1, "The audit does not hold at entry 1: the body is not of its form.\n")
+
+
+def respelled(spell):
+    """A chain of one entry whose body is spelled otherwise, hashed as it is."""
+    said = {"prev": "0" * 64, "ts_us": 1, "action": "a.b", "actor": "user:1", "object": "", "objects": []}
+    said |= {"v": 1, "seq": 1, "outcome": "ok", "visibility": "admin", "facts": {}}
+    body = spell(canonical(said).decode())
+    digest = hashlib.sha256(b"\0" + body.encode()).hexdigest()
+    link = identity.Link(KEY.public_key(), b"", b"").to_wire()
+    made = [
+        {"kind": "head", "v": 1, "entries": 1, "exported_us": 1, "identities": [link]},
+        {"kind": "entry", "body": body, "hash": digest},
+        {"kind": "end", "entries": 1, "entry_hash": digest, "checkpoints": 0},
+    ]
+    return [json.dumps(line) + "\n" for line in made]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seq":1', '"seq":true'),
+        ('"seq":1', '"seq":1.0'),
+        ('"seq":1', '"seq":7,"seq":1'),
+        ('"actor":"user:1"', '"actor":"user:9","actor":"user:1"'),
+        ('"user:1"', '"user\\u003a1"'),
+        ('"facts":{}', '"facts":{"number":1e999}'),
+    ],
+)
+def test_a_body_has_one_spelling(check, old, new):
+    assert check(respelled(str))[0] == 0
+    answer, said = check(respelled(lambda body: body.replace(old, new)))
+    assert (answer, said) == (1, "The audit does not hold at entry 1: the body is not of its form.\n")
+
+
+@pytest.mark.parametrize("number", ["true", "1.0", "1e999", "-1", '"1"', "null"])
+@pytest.mark.parametrize("kind", ["head", "end"])
+def test_how_many_entries_there_are_is_a_number(check, kind, number):
+    lines = respelled(str)
+    at = {"head": 0, "end": 2}[kind]
+    lines[at] = lines[at].replace('"entries": 1', f'"entries": {number}')
+    answer, said = check(lines)
+    assert answer == 2, said
+    assert "is no number of lines" in said
+
+
+def test_who_signs_the_hubs_identity_is_not_thereby_the_one_before(lines, check):
+    """Anybody can sign the hub's public key, and sign another history as the identity that it replaced."""
+    stranger = Ed25519PrivateKey.generate()
+    kid = signing.key_id(stranger.public_key())
+    signature = signing.sign(signing.DOMAIN_IDENTITY, identity.pem_of(KEY.public_key()).encode(), stranger)
+    chain = [identity.Link(KEY.public_key(), kid, signature), identity.Link(stranger.public_key(), b"", b"")]
+    head = json.loads(lines[0]) | {"identities": [link.to_wire() for link in chain]}
+    body = canonical({"v": 1, "seq": LENGTH, "entry_hash": json.loads(lines[-1])["entry_hash"], "ts_us": 1})
+    body = canonical(json.loads(body) | {"kid": kid.hex()})
+    note = checkpoints.Note.of(body, signing.sign(signing.DOMAIN_CHECKPOINT, body, stranger))
+    end = json.loads(lines[-1]) | {"checkpoints": 1}
+    made = [json.dumps(head) + "\n", *lines[1 : LENGTH + 1], note.to_line() + "\n", json.dumps(end) + "\n"]
+    answer, said = check(made, "--fingerprint", signing.fingerprint(KEY.public_key()))
+    assert answer == 0
+    assert f"{LENGTH} entries hold. 0 checkpoints agree.\n1 more prove nothing" in said
+    assert said.rstrip().endswith("(compare it)")
+    # Who was there before has the older fingerprint: it vouches for what came of it.
+    answer, said = check(made, "--fingerprint", signing.fingerprint(stranger.public_key()))
+    assert (answer, "1 checkpoints agree" in said, "compare" in said) == (0, True, False)
+
+
+def test_an_identity_that_the_pinned_one_did_not_sign_is_not_its_successor(lines, check):
+    old = Ed25519PrivateKey.generate().public_key()
+    chain = [identity.Link(KEY.public_key(), signing.key_id(old), bytes(64)), identity.Link(old, b"", b"")]
+    head = json.loads(lines[0]) | {"identities": [link.to_wire() for link in chain]}
+    answer, said = check([json.dumps(head) + "\n", *lines[1:]], "--fingerprint", signing.fingerprint(old))
+    assert (answer, "is not the one with the fingerprint" in said) == (2, True)
