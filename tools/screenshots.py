@@ -26,6 +26,8 @@ COLOURS = 96
 PATIENCE = 240
 # What links in the portal lead to beside pages.
 FILES = ("/admin/", "/api/", "/static/", "/model", "/docs", "/redoc")
+# The API's pages look the same in both themes, and each waits for what its program draws.
+MANUALS = {"docs": ".opblock", "redoc": "[data-section-id]"}
 
 
 def main() -> int:
@@ -88,7 +90,17 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
                 page.wait_for_selector("h1")
                 page.wait_for_timeout(700)
                 _save(page, f"{name}-{theme}-{size}")
+            if theme == "light":
+                _take_manuals(page, size)
             context.close()
+
+
+def _take_manuals(page: Page, size: str) -> None:
+    for name, drawn in MANUALS.items():
+        page.goto(f"/{name}")
+        page.wait_for_selector(drawn)
+        page.wait_for_timeout(700)
+        _save(page, f"{name}-light-{size}")
 
 
 def _pages(page: Page) -> dict[str, str]:
