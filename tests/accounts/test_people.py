@@ -138,7 +138,7 @@ def test_of_ten_uses_of_a_link_at_once_one_sets_the_password():
 
 def test_changing_the_own_password_keeps_this_session_and_ends_the_others(cast: Any):
     here, there = browser(cast.north_doctor), browser(cast.north_doctor)
-    assert "You are signed in in 2 browsers." in text(here.get("/account/"))
+    assert "You are signed in here and in 1 other browser." in text(here.get("/account/"))
     fields = {"old_password": PASSWORD, "new_password1": FRESH, "new_password2": FRESH}
     assert "signed out everywhere else" in text(here.post("/account/password", fields, follow=True))
     assert there.get("/account/").status_code == 302

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from apps.accounts.pipeline import lockout
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update
@@ -66,9 +67,10 @@ def _unfinished_rounds() -> list[Next]:
 
 
 def housekeeping() -> None:
-    """Expire codes, write the counted denials, remove uploads that were never finished."""
+    """Expire codes, write the counted denials, forget what is over: counts of wrong passwords, unfinished uploads."""
     enrol.expire_codes(actor=SYSTEM)
     flush_denials()
+    lockout.forget_old_attempts()
     limit = time.time() - PART_SECONDS
     for path in storage.forgotten_uploads(limit):
         path.unlink(missing_ok=True)
