@@ -35,6 +35,13 @@ def change_and_hash_again(seq: int = 4) -> None:
     AuditEntry.objects.filter(seq=seq).update(body=body, entry_hash=entry_hash(body), actor="system:evil")
 
 
+def unlink_the_last_body() -> None:
+    """The column and the head go on as if nothing were: only what was hashed names another entry before it."""
+    body = canonical({**json.loads(bytes(AuditEntry.objects.get(seq=10).body)), "prev": "f" * 64})
+    AuditEntry.objects.filter(seq=10).update(body=body, entry_hash=entry_hash(body))
+    AuditHead.objects.update(entry_hash=entry_hash(body))
+
+
 def cut_the_end() -> None:
     AuditEntry.objects.filter(seq__gt=8).delete()
 
@@ -55,6 +62,7 @@ TAMPERING: list[tuple[Callable[[], object], int]] = [
     (change_body, 4),
     (change_and_hash_again, 5),
     (lambda: change_and_hash_again(10), 10),
+    (unlink_the_last_body, 10),
     (lambda: AuditEntry.objects.filter(seq=3).update(actor="user:9"), 3),
     (lambda: AuditEntry.objects.filter(seq=3).update(ts_us=1), 3),
     (lambda: AuditEntry.objects.filter(seq=3).update(visibility="admin"), 3),

@@ -78,7 +78,7 @@ def test_an_object_is_found_where_an_entry_only_names_it_besides_and_by_its_shor
 
 
 def test_a_text_in_a_fact_is_not_taken_for_a_code(hub, browser):
-    happen(1, note='"code":"stuck"', other="x")
+    happen(1, note='"code":"stuck"', other="stuck")
     happen(1, code="stuck")
     assert shown(browser("admin").get("/audit/", {"code": "stuck"})) == numbers(action="test.done")[:1]
 
@@ -143,6 +143,16 @@ def test_hashes_are_for_administrators(hub, browser):
         assert ("&quot;prev&quot;" in text) == (name == "admin")
 
 
+def test_the_hash_of_a_hidden_entry_is_not_found_by_trying(hub, browser):
+    """Whoever guesses what a hidden entry says could see from the next one whether it is so."""
+    happen(1)
+    hidden = AuditEntry.objects.latest("seq").entry_hash
+    happen(1, visibility="everyone")
+    page = browser("north_doctor")
+    for query in ({"object": hidden}, {"actor": hidden}):
+        assert shown(page.get("/audit/", query)) == []
+
+
 def test_an_entry_that_was_changed_says_so_on_its_page(hub, browser):
     happen(1)
     entry = AuditEntry.objects.latest("seq")
@@ -155,7 +165,16 @@ def test_an_entry_that_was_changed_says_so_on_its_page(hub, browser):
     assert "The column actor differs from the body" in text
 
 
-@pytest.mark.parametrize("broken", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
+def odd(**said):
+    """A body with the hub's fields, of which some are of other types."""
+    fields = {"seq": 1, "ts_us": 1, "action": "a.b", "actor": "user:1", "object": "", "objects": [], "facts": {}}
+    return json.dumps(fields | {"outcome": "ok", "visibility": "admin"} | said).encode()
+
+
+ODD = [odd(facts=[]), odd(facts=None), odd(objects=3), odd(actor=7), odd(object=None), odd(ts_us="1"), odd(seq="x")]
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, *ODD])
 def test_a_body_that_is_none_can_still_be_looked_at(hub, browser, broken):
     happen(1)
     seq = AuditHead.objects.get().seq
@@ -198,6 +217,28 @@ def test_a_chain_that_does_not_hold_is_the_first_thing_on_the_page(hub, browser)
     assert f"The audit does not hold at entry {bad}" in text
     assert "the body does not have the stored hash" in text
     assert AuditEntry.objects.get(action="audit.broken").outcome == "refused"
+
+
+def test_a_checkpoint_that_somebody_put_there_does_not_keep_the_worker_from_saying_so(hub, browser):
+    happen(2)
+    Checkpoint.objects.create(seq=2, body=b"{", signature=b"", ts_us=1)
+    page = browser("admin")
+    assert page.get("/audit/").status_code == 200
+    page.post("/audit/verify")
+    hub.work()
+    assert "The audit does not hold at entry 2" in page.get("/audit/").content.decode()
+
+
+def test_an_answer_that_was_made_unreadable_does_not_say_that_all_holds(hub, browser):
+    page = browser("admin")
+    page.post("/audit/verify")
+    hub.work()
+    guards.remove(connection)
+    seq = numbers(action="audit.verified")[0]
+    AuditEntry.objects.filter(seq=seq).update(body=b"{")
+    answer = page.get("/audit/")
+    assert answer.status_code == 200
+    assert f"The audit does not hold at entry {seq}" in answer.content.decode()
 
 
 def test_a_verification_whose_worker_died_can_be_asked_for_again(hub, browser, clock):
