@@ -8,6 +8,7 @@ from apps.audit.models import AuditEntry
 
 MAX_EVENTS = 500
 _COLUMNS = ("seq", "ts_us", "action", "actor", "object", "outcome", "visibility")
+_TYPES = {**dict.fromkeys(_COLUMNS, str), "seq": int, "ts_us": int, "objects": list, "facts": dict}
 
 
 def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
@@ -50,6 +51,6 @@ def as_event(entry: AuditEntry) -> dict[str, Any]:
         body = json.loads(bytes(entry.body))
     except (ValueError, RecursionError):
         body = None
-    if not isinstance(body, dict) or not body.keys() >= {*_COLUMNS, "objects", "facts"}:
+    if not isinstance(body, dict) or any(type(body.get(name)) is not kind for name, kind in _TYPES.items()):
         return {**copies, "objects": [], "facts": {}}
     return {name: value for name, value in body.items() if name not in {"v", "prev"}}

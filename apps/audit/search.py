@@ -100,13 +100,19 @@ def _narrowed(entries: AuditEntryQuerySet, wanted: Wanted) -> AuditEntryQuerySet
     if wanted.action:
         entries = entries.filter(action__startswith=wanted.action)
     if wanted.object:
-        # What an entry only names besides stands in its body, whole and in quotation marks.
-        entries = entries.filter(Q(object__startswith=wanted.object) | Q(_Holds(_quoted(wanted.object))))
+        entries = entries.filter(_names(wanted.object))
     if wanted.outcome:
         entries = entries.filter(outcome=wanted.outcome)
     if wanted.code:
         entries = entries.filter(_Holds(b'"code":' + _quoted(wanted.code)))
     return entries
+
+
+def _names(reference: str) -> Q:
+    begins = Q(object__startswith=reference)
+    # What an entry only names besides stands in its body, whole and in quotation marks. So does the hash before it:
+    # who tries could find out with it what an entry says that is not theirs to see. It has no colon, and is not found.
+    return begins | Q(_Holds(_quoted(reference))) if ":" in reference else begins
 
 
 def _quoted(text: str) -> bytes:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from apps.audit import checkpoints, guards
+from apps.audit import checkpoints, export, guards
 from apps.audit.api import record, transaction
 from apps.audit.chain import canonical
 from apps.audit.checkpoints import ChainBroken, Note
@@ -144,3 +144,29 @@ def test_the_signature_has_a_domain_of_its_own():
     note = checkpoints.make((KID, lambda body: signing.sign(signing.DOMAIN_MANIFEST, body, KEY)))
     assert not checkpoints.check([note], IDENTITIES).ok
     assert base64.b64encode(note.signature).decode() in note.to_line()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"{}", b"[" * 100_000, b"of another entry"])
+def test_a_checkpoint_that_somebody_put_into_the_table_is_found_and_stops_nothing(body):
+    append(2)
+    note = checkpoints.make(signer())
+    append(2)
+    row = {"body": note.body if body == b"of another entry" else body, "signature": note.signature, "ts_us": 1}
+    Checkpoint.objects.create(seq=3, **row)
+    chain, signed = checkpoints.verify_with([], IDENTITIES)
+    assert (chain.ok, signed.ok, signed.bad_seq) == (True, False, 3)
+    assert signed.reason == "the checkpoint is signed by no identity of this hub"
+    assert "".join(export.lines([])).count('"kind":"checkpoint"') == 2
+    assert checkpoints.is_due()
+    with pytest.raises(ChainBroken):
+        checkpoints.make(signer())
+
+
+def test_a_checkpoint_beyond_the_end_does_not_silence_the_hub():
+    append(2)
+    note = checkpoints.make(signer())
+    Checkpoint.objects.create(seq=10**9, body=note.body, signature=note.signature, ts_us=note.ts_us)
+    append()
+    assert checkpoints.is_due()
+    with pytest.raises(ChainBroken, match="knows entries up to 1000000000"):
+        checkpoints.make(signer())

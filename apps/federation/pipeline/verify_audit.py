@@ -85,6 +85,9 @@ def latest() -> Verification | None:
     if answer is None:
         return Verification(_moment(asked))
     facts = as_event(answer)["facts"]
+    if not facts.keys() >= {"entries", "checkpoints", "bad_seq", "reason"}:
+        unreadable = "the result that stands there is not of its form"
+        return Verification(_moment(asked), _moment(answer), bad_seq=answer.seq, reason=unreadable)
     return Verification(
         _moment(asked),
         _moment(answer),
