@@ -44,6 +44,24 @@ def test_the_page_with_a_code_has_nothing_grave_and_fits_a_phone(window: Window,
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_password_link_and_where_it_leads_have_nothing_grave_and_fit_a_phone(window: Window, theme: str) -> None:
+    page = window(theme=theme, width=PHONE).new_page()
+    sign_in(page, "alice")
+    page.goto("/people/")
+    page.get_by_role("link", name="uwe").click()
+    page.get_by_role("button", name="Issue a password link").click()
+    link = page.locator("#link").inner_text()
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+    # Whoever it is for opens it in a browser of their own.
+    other = window(theme=theme, width=PHONE).new_page()
+    other.goto(link)
+    expect(other.locator("h1")).to_have_text("Set your password")
+    assert findings(other) == []
+    assert other.evaluate("document.documentElement.scrollWidth") <= PHONE
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_an_address_that_is_not_there_is_told_on_a_page_like_the_others(
     window: Window, complaints: list[str], theme: str
 ) -> None:
