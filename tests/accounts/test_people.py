@@ -147,6 +147,14 @@ def test_changing_the_own_password_keeps_this_session_and_ends_the_others(cast: 
     assert FRESH not in str(events_after(0, 500))
 
 
+def test_changing_the_own_password_ends_an_open_link(cast: Any):
+    token = pipeline.issue_password_link(cast.reader, actor=ACTOR)
+    pipeline.change_password(cast.reader, PASSWORD, FRESH, address="", session="")
+    assert pipeline.find_password_link(token) is None
+    with pytest.raises(pipeline.AccountError):
+        pipeline.use_password_link(token, f"{FRESH} 2")
+
+
 def test_the_present_password_is_guessed_on_the_account_page_no_more_often_than_at_the_login_page(cast: Any):
     client = browser(cast.north_doctor)
     fields = {"old_password": "wrong", "new_password1": FRESH, "new_password2": FRESH}

@@ -74,7 +74,7 @@ def use_password_link(token: str, password: str) -> User:
 
 
 def change_password(user: User, old: str, new: str, *, address: str, session: str) -> None:
-    """Change one's own password, and end one's other sessions.
+    """Change one's own password, and end one's other sessions and any open link that would set another.
 
     The old one is guessed no more often than at the login page: a browser left open tells nobody the password.
 
@@ -101,6 +101,8 @@ def change_password(user: User, old: str, new: str, *, address: str, session: st
         if User.objects.filter(pk=user.pk, password=before).update(password=hashed) != 1:
             raise AccountError("password_changed", "Your password was changed in this moment. Sign in anew.")
         Session.objects.filter(pk__in=others).delete()
+        # Who changes a password because somebody else may know it shuts that door too.
+        PasswordLink.objects.filter(user=user, used_at=None).delete()
         record("person.password", actor=user.actor, obj=user, visibility="admin", by="owner")
     user.password = hashed
 
