@@ -29,7 +29,7 @@ def events_after(seq: int, limit: int = 100, *, visibilities: list[str] | None =
 
 def newest_events(limit: int, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
     """Return the newest events (at most 500) that a caller with these visibilities may see, newest first."""
-    rows = AuditEntry.objects.visible_as(visibilities).order_by("-seq")[: min(limit, MAX_EVENTS)]
+    rows = AuditEntry.objects.all().first_visible(min(limit, MAX_EVENTS), visibilities)
     return [as_event(entry) for entry in rows]
 
 

@@ -28,6 +28,19 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
         """Return the entries with one of these visibilities; None means all of them (an administrator)."""
         return self.all() if visibilities is None else self.filter(visibility__in=visibilities)
 
+    def first_visible(
+        self, limit: int, visibilities: list[str] | None, *, newest_first: bool = True
+    ) -> list["AuditEntry"]:
+        """Return the newest of these entries that may be seen so, or the oldest.
+
+        Each visibility is asked for by itself, which its index answers in order; of all at once SQLite sorts every row.
+        """
+        order = "-seq" if newest_first else "seq"
+        if visibilities is None:
+            return list(self.order_by(order)[:limit])
+        found = [entry for word in visibilities for entry in self.filter(visibility=word).order_by(order)[:limit]]
+        return sorted(found, key=lambda entry: entry.seq, reverse=newest_first)[:limit]
+
 
 class AuditEntry(models.Model):
     """One thing that happened.
@@ -52,6 +65,7 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit entries"
         ordering = ["seq"]
+        indexes = [models.Index(fields=["visibility", "seq"], name="audit_visible_in_order")]
 
     def __str__(self) -> str:
         return f"{self.seq} {self.action}"

@@ -70,15 +70,16 @@ def find(
         before: only entries with a lower number: the next older page.
         after: only entries with a higher number: the next newer page.
     """
-    matching = _narrowed(AuditEntry.objects.visible_as(visibilities), wanted)
+    every = _narrowed(AuditEntry.objects.all(), wanted)
+    matching = every.visible_as(visibilities)
     if after is not None:
         # One more than is shown tells whether there are further ones.
-        rows = list(matching.filter(seq__gt=after).order_by("seq")[: PAGE + 1])
+        rows = every.filter(seq__gt=after).first_visible(PAGE + 1, visibilities, newest_first=False)
         entries, has_newer = rows[:PAGE][::-1], len(rows) > PAGE
         has_older = matching.filter(seq__lte=after).exists()
     else:
-        within = matching if before is None else matching.filter(seq__lt=before)
-        rows = list(within.order_by("-seq")[: PAGE + 1])
+        within = every if before is None else every.filter(seq__lt=before)
+        rows = within.first_visible(PAGE + 1, visibilities)
         entries, has_older = rows[:PAGE], len(rows) > PAGE
         has_newer = before is not None and matching.filter(seq__gte=before).exists()
     if not entries:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from apps.audit.api import events_after, record, transaction
-from apps.audit.feed import MAX_EVENTS
+from apps.audit.api import events_after, newest_events, record, transaction
+from apps.audit.feed import MAX_EVENTS, as_event
+from apps.audit.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
 
@@ -44,3 +45,21 @@ def test_nobody_gets_more_than_the_limit():
         for number in range(MAX_EVENTS + 1):
             record("x.y", actor="system:test", number=number)
     assert len(events_after(0, limit=10_000)) == MAX_EVENTS
+
+
+def test_the_newest_of_several_visibilities_come_in_one_order():
+    before = AuditEntry.objects.latest("seq").seq
+    words = ["everyone", "hospital:a", "admin", "hospital:b"]
+    for number in range(12):
+        with transaction():
+            record("x.y", actor="system:test", visibility=words[number % 4], number=number)
+    own = ["everyone", "hospital:b"]
+    assert [event["facts"]["number"] for event in newest_events(4, visibilities=own)] == [11, 8, 7, 4]
+    oldest = AuditEntry.objects.filter(seq__gt=before).first_visible(3, own, newest_first=False)
+    assert [as_event(entry)["facts"]["number"] for entry in oldest] == [0, 3, 4]
+    assert newest_events(4, visibilities=[]) == []
+
+
+def test_what_a_reader_may_see_is_read_in_order_and_not_sorted():
+    plan = AuditEntry.objects.filter(visibility="everyone").order_by("-seq")[:50].explain()
+    assert "TEMP B-TREE" not in plan
