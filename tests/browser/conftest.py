@@ -75,7 +75,8 @@ def address(hub: Hub) -> str:
     return hub.processes.address
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright's event loop runs in this thread, and Django refuses its database beside one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, headless."""
     with sync_playwright() as playwright:
