@@ -9,12 +9,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 from django.utils import timezone
 from hub_client import HubClient
 from hub_socket import socket_of
 
 from apps.accounts.models import Role, User
-from apps.accounts.pipeline import add_member, change_role, remove_member, set_active
+from apps.accounts.pipeline import add_member, change_role, issue_password_link, remove_member, set_active
 from apps.federation.consumers import MOST_SOCKETS, RIGHTS_CHANGED, SIGN_IN_FIRST
 from apps.federation.models import Agent
 
@@ -87,11 +88,10 @@ def leave(cast, client):
 
 
 def new_password(cast, client):
-    admin = HubClient()
-    admin.force_login(cast.admin)
+    token = issue_password_link(own_copy(cast), actor=cast.admin.actor)
     fresh = "staple battery horse"
-    page = f"/admin/accounts/user/{cast.north_doctor.pk}/password/"
-    assert admin.post(page, {"password1": fresh, "password2": fresh, "usable_password": "true"}).status_code == 302
+    page = reverse("accounts:password-link", kwargs={"token": token})
+    assert HubClient().post(page, {"new_password1": fresh, "new_password2": fresh}).status_code == 302
 
 
 @pytest.mark.parametrize(
