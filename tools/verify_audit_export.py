@@ -81,6 +81,14 @@ def count_of(value: object) -> int:
     return value
 
 
+def unbase64(text: str) -> bytes:
+    """Return the bytes of a text in base64. Raises ValueError for another than the one spelling that they have."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError
+    return data
+
+
 def holds(domain: bytes, message: bytes, signature: bytes, key: Ed25519PublicKey) -> bool:
     """Return whether a signature holds: Ed25519 over domain, 0x00 and SHA-512 of the message."""
     try:
@@ -106,12 +114,12 @@ def identities(links: list[dict[str, str]], pinned: str) -> tuple[dict[str, Ed25
     fingerprints = []
     for link in links:
         try:
-            key = Ed25519PublicKey.from_public_bytes(base64.b64decode(link["public_key"], validate=True))
+            key = Ed25519PublicKey.from_public_bytes(unbase64(link["public_key"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ExportError("an identity of the hub is not of its form") from error
         kid = digest_of(key)[:16]
         if newer is not None:
-            signature = base64.b64decode(newer["signature"])
+            signature = unbase64(newer["signature"])
             if newer["signed_by"] != kid or not holds(b"hospintel/identity/v1", newer["pem"].encode(), signature, key):
                 break
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -132,7 +140,7 @@ def read_checkpoint(value: dict[str, Any], number: int) -> Checkpoint:
     try:
         body = value["body"].encode()
         said = json.loads(body)
-        signature = base64.b64decode(value["signature"], validate=True)
+        signature = unbase64(value["signature"])
         if set(said) != CHECKPOINT_FIELDS or said["v"] != 1 or canonical(said) != body:
             raise ValueError
         if type(said["seq"]) is not int or not isinstance(said["kid"], str) or said["seq"] < 1:

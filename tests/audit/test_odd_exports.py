@@ -1,5 +1,6 @@
 """Files that somebody made up: the standalone verifier answers each, and says of none that it holds."""
 
+import base64
 import hashlib
 import importlib.util
 import json
@@ -211,3 +212,22 @@ def test_an_identity_that_the_pinned_one_did_not_sign_is_not_its_successor(lines
     head = json.loads(lines[0]) | {"identities": [link.to_wire() for link in chain]}
     answer, said = check([json.dumps(head) + "\n", *lines[1:]], "--fingerprint", signing.fingerprint(old))
     assert (answer, "is not the one with the fingerprint" in said) == (2, True)
+
+
+def test_a_signature_has_one_spelling(lines, verifier, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "audit.jsonl"
+    monkeypatch.setattr(sys, "argv", ["verify", str(path)])
+    at = next(number for number, line in enumerate(lines) if '"kind":"checkpoint"' in line)
+    note = json.loads(lines[at])
+    # The last letter before == carries four bits that no byte has.
+    last = note["signature"][-3]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = alphabet[alphabet.index(last) ^ 1]
+    spelled = note | {"signature": note["signature"][:-3] + other + "=="}
+    assert base64.b64decode(spelled["signature"]) == base64.b64decode(note["signature"])
+    path.write_text("".join([*lines[:at], json.dumps(spelled) + "\n", *lines[at + 1 :]]))
+    assert verifier() == 2
+    assert "is no checkpoint" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no checkpoint"):
+        checkpoints.Note.from_line(json.dumps(spelled))
+    assert checkpoints.Note.from_line(lines[at])
