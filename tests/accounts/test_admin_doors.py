@@ -17,7 +17,7 @@ from apps.accounts.models import Hospital, Membership, User
 from apps.audit.api import events_after
 from apps.federation.models import Agent, Update
 
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="as test_matrix")
+pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label_lower)
 SECRET = re.compile(r"hash|token|secret|password|private")

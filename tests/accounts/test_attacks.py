@@ -13,7 +13,7 @@ from apps.accounts.models import Hospital, User
 from apps.audit.api import newest_events
 from apps.federation.models import Agent, ModelVersion, Run
 
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="as test_matrix")
+pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 EVIL = "<img src=x onerror=alert(1)>\"'`{{7*7}}"
 # As it must not stand in a page: a tag that begins, an attribute's end.

@@ -12,7 +12,7 @@ from apps.accounts.models import Membership, User
 from apps.accounts.pipeline import add_member, remove_member
 from apps.federation.visibility import own_hospitals
 
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="as test_matrix")
+pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = re.compile(

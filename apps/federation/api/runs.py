@@ -18,8 +18,6 @@ from apps.federation.permissions import allowed
 from apps.federation.pipeline import runs
 from apps.federation.tasks import enqueue
 
-STEERING = {"pause": runs.pause, "resume": runs.resume, "abort": runs.abort}
-
 
 class RunRequest(serializers.Serializer[None]):
     """How many rounds, and what differs from the federation's plan."""
@@ -82,14 +80,14 @@ class SteerView(HubView):
     @extend_schema(
         operation_id="steer_run",
         tags=["Admins"],
-        parameters=[OpenApiParameter("verb", str, OpenApiParameter.PATH, enum=sorted(STEERING))],
+        parameters=[OpenApiParameter("verb", str, OpenApiParameter.PATH, enum=sorted(runs.STEERING))],
         request=None,
         responses={200: RunAnswer, **person_refusals({404: "not_found", 409: "run_state"})},
     )
     def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:
         """Pause, resume or abort a run."""
         run = Run.objects.select_related("federation").filter(pk=run_id, federation=slug).first()
-        if run is None or verb not in STEERING:
+        if run is None or verb not in runs.STEERING:
             raise Http404
-        enqueue(STEERING[verb](run, actor=cast("User", request.user).actor))
+        enqueue(runs.STEERING[verb](run, actor=cast("User", request.user).actor))
         return Response(_answer(run))

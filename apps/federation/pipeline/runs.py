@@ -1,6 +1,6 @@
 """Start and steer a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -80,3 +80,7 @@ def abort(run: Run, *, actor: str) -> list[Next]:
 
     _steer(run, RunState.ABORTED, actor, fail_rounds)
     return [following for round_ in ended for following in after_end(round_)]
+
+
+# By the name that portal, API and command share.
+STEERING: Mapping[str, Callable[..., list[Next]]] = {"pause": pause, "resume": resume, "abort": abort}

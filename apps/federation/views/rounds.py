@@ -19,10 +19,10 @@ from apps.federation.views.page import act, federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
 from apps.federation.words import failure
 
-STEERING = {
-    "pause": (runs.pause, "The run is paused. A round in progress still ends."),
-    "resume": (runs.resume, "The run goes on."),
-    "abort": (runs.abort, "The run is aborted. Nothing of its open round is published."),
+DONE = {
+    "pause": "The run is paused. A round in progress still ends.",
+    "resume": "The run goes on.",
+    "abort": "The run is aborted. Nothing of its open round is published.",
 }
 
 
@@ -91,7 +91,7 @@ def start_run(request: HttpRequest) -> HttpResponseBase:
 def steer_run(request: HttpRequest, run_id: UUID, verb: str) -> HttpResponseBase:
     """Pause, resume or abort a run."""
     run = get_object_or_404(Run.objects.select_related("federation"), pk=run_id)
-    if verb not in STEERING:
+    if verb not in runs.STEERING:
         raise Http404
-    step, done = STEERING[verb]
-    return act(request, done, lambda: step(run, actor=person(request).actor), back="index")
+    step = runs.STEERING[verb]
+    return act(request, DONE[verb], lambda: step(run, actor=person(request).actor), back="index")

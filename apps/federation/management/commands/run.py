@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.federation.api.runs import STEERING
 from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
+from apps.federation.pipeline.runs import STEERING
 from apps.federation.queries import active_run
 from apps.federation.tasks import enqueue
 
