@@ -3,6 +3,7 @@
 from django import forms
 
 from apps.federation.pipeline.enrol import MOST_MINUTES, MOST_SAMPLES
+from apps.federation.pipeline.review import MOST_REASON
 
 
 class RunForm(forms.Form):
@@ -15,7 +16,7 @@ class RunForm(forms.Form):
 class ReasonForm(forms.Form):
     """Why a version is published, rejected or restored."""
 
-    reason = forms.CharField(max_length=80, required=False)
+    reason = forms.CharField(max_length=MOST_REASON, required=False)
 
 
 class HospitalForm(forms.Form):

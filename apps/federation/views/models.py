@@ -12,6 +12,7 @@ from apps.federation import figures, queries
 from apps.federation.forms import ReasonForm
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.decide import decide
+from apps.federation.pipeline.review import MOST_REASON
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from apps.federation.views.page import act, federation_of_the_page, person, show
@@ -51,7 +52,7 @@ def decide_version(request: HttpRequest, version_id: UUID, verb: str) -> HttpRes
     def go() -> list[Next]:
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise Refusal("reason_long", "A reason has at most 80 characters.", 400)
+            raise Refusal("reason_long", f"A reason has at most {MOST_REASON} characters.", 400)
         return decide(version, verb, actor=person(request).actor, reason=form.cleaned_data["reason"])[1]
 
     return act(request, DONE[verb], go, back="models")
