@@ -33,6 +33,7 @@ DOMAIN_ENROL: Final = b"hospintel/enrol/v1"
 DOMAIN_CHECKPOINT: Final = b"hospintel/checkpoint/v1"
 DOMAIN_UPDATE: Final = b"hospintel/update-sig/v1"
 DOMAIN_IDENTITY: Final = b"hospintel/identity/v1"
+DOMAIN_PREDECESSOR: Final = b"hospintel/predecessor/v1"
 
 KEY_ID_LENGTH: Final = 8
 SIGNATURE_LENGTH: Final = 64

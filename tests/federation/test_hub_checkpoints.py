@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -16,7 +17,8 @@ from apps.audit import checkpoints, guards
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
 from apps.federation.models import HubKey, Run
 from apps.federation.pipeline import checkpoint, keys, runs, tick
-from hospintel_core import signing
+from apps.federation.states import KeyState
+from hospintel_core import identity, signing
 
 TOOL = Path(settings.BASE_DIR) / "tools" / "verify_audit_export.py"
 
@@ -106,6 +108,20 @@ def test_an_identity_that_nobody_signed_proves_nothing(hub, own_keys):
     new = keys.active_key(HubKey.Kind.IDENTITY)
     HubKey.objects.filter(pk=new.pk).update(signature=bytes(64))
     assert list(keys.identities()) == [new.kid]
+
+
+def test_whoever_signs_the_identity_does_not_thereby_come_before_it(hub, own_keys):
+    """A row and a signature are quickly made, but the hub's identity has signed no stranger's key."""
+    now, strangers = keys.active_key(HubKey.Kind.IDENTITY), Ed25519PrivateKey.generate()
+    pem = identity.pem_of(strangers.public_key())
+    kid = signing.key_id(strangers.public_key()).hex()
+    state = KeyState.DECRYPT_ONLY
+    HubKey.objects.create(kid=kid, kind=HubKey.Kind.IDENTITY, state=state, public_pem=pem)
+    signature = signing.sign(signing.DOMAIN_IDENTITY, now.public_pem.encode(), strangers)
+    own = signing.sign(signing.DOMAIN_PREDECESSOR, pem.encode(), strangers)
+    HubKey.objects.filter(pk=now.pk).update(signed_by=kid, signature=signature, countersignature=own)
+    assert [link.kid.hex() for link in keys.identity_chain()] == [now.kid, kid]
+    assert list(keys.identities()) == [now.kid]
 
 
 def test_kept_checkpoints_show_what_was_cut_off(hub, north, south, tmp_path):

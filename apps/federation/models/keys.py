@@ -29,6 +29,8 @@ class HubKey(models.Model):
     # A new identity is signed by the old one, so that an agent that pinned the old one can follow.
     signed_by = models.CharField(max_length=16, blank=True)
     signature = models.BinaryField(max_length=64, default=bytes)
+    # And it signs the old one: whoever puts a row in between has no key that says so.
+    countersignature = models.BinaryField(max_length=64, default=bytes)
     created_at = models.DateTimeField(db_default=Now())
     retired_at = models.DateTimeField(null=True)
 

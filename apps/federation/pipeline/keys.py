@@ -22,7 +22,7 @@ from apps.audit.api import advance, record, transaction
 from apps.federation.models import HubKey
 from apps.federation.states import KeyState
 from hospintel_core import identity, signing
-from hospintel_core.errors import KeyFileError
+from hospintel_core.errors import KeyFileError, SignatureError
 
 RSA_BITS = 3072
 SYSTEM = "system:keys"
@@ -44,7 +44,7 @@ def _pem(public: RSAPublicKey | Ed25519PublicKey) -> str:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def _create(kind: HubKey.Kind, *, signed_by: str = "", signer: Ed25519PrivateKey | None = None) -> HubKey:
+def _create(kind: HubKey.Kind) -> tuple[HubKey, RSAPrivateKey | Ed25519PrivateKey]:
     private: RSAPrivateKey | Ed25519PrivateKey
     if kind == HubKey.Kind.RSA:
         private = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
@@ -53,9 +53,7 @@ def _create(kind: HubKey.Kind, *, signed_by: str = "", signer: Ed25519PrivateKey
     public = private.public_key()
     kid = signing.key_id(public).hex()
     signing.write_private_key(_path(kind, kid), private)
-    pem = _pem(public)
-    signature = signing.sign(signing.DOMAIN_IDENTITY, pem.encode(), signer) if signer else b""
-    return HubKey(kid=kid, kind=kind, public_pem=pem, signed_by=signed_by, signature=signature)
+    return HubKey(kid=kid, kind=kind, public_pem=_pem(public)), private
 
 
 def _install(key: HubKey, *, actor: str) -> None:
@@ -79,7 +77,7 @@ def ensure_keys() -> None:
     for kind in (HubKey.Kind.IDENTITY, HubKey.Kind.RSA):
         active = HubKey.objects.filter(kind=kind, state=KeyState.ACTIVE).first()
         if active is None:
-            _install(_create(kind), actor=SYSTEM)
+            _install(_create(kind)[0], actor=SYSTEM)
         elif not _path(kind, active.kid).exists():
             raise KeyFileError(
                 "key_missing",
@@ -89,10 +87,13 @@ def ensure_keys() -> None:
 
 
 def rotate(kind: HubKey.Kind, *, actor: str) -> HubKey:
-    """Create and activate a new key; the old one is kept to decrypt only. A new identity is signed by the old."""
+    """Create and activate a new key; the old one is kept to decrypt only. A new and an old identity sign each other."""
     old = active_key(kind)
-    signer = identity_private() if kind == HubKey.Kind.IDENTITY else None
-    key = _create(kind, signed_by=old.kid if signer else "", signer=signer)
+    key, private = _create(kind)
+    if isinstance(private, Ed25519PrivateKey):
+        key.signed_by = old.kid
+        key.signature = signing.sign(signing.DOMAIN_IDENTITY, key.public_pem.encode(), identity_private())
+        key.countersignature = signing.sign(signing.DOMAIN_PREDECESSOR, old.public_pem.encode(), private)
     _install(key, actor=actor)
     return key
 
@@ -139,19 +140,29 @@ def identity_chain() -> list[identity.Link]:
 def identities() -> dict[str, Ed25519PublicKey]:
     """Return the active identity and those that provably came before it, by their key ids in hex.
 
-    Each identity is signed by the one before it: a row that somebody put into the table proves nothing.
+    Each two that follow each other have signed each other: a row that somebody put into the table, with a signature of
+    its own over the active identity, is none of them.
     """
     found: dict[str, Ed25519PublicKey] = {}
-    chain = identity_chain()
-    for newer, link in zip([None, *chain], chain, strict=False):
-        if newer is not None and not _leads(link, newer):
+    rows = {row.kid: row for row in HubKey.objects.filter(kind=HubKey.Kind.IDENTITY)}
+    newer = None
+    for link in identity_chain():
+        if newer is not None and not _follow_each_other(link, newer, bytes(rows[newer.kid.hex()].countersignature)):
             break
         found[link.kid.hex()] = link.public_key
+        newer = link
     return found
 
 
-def _leads(old: identity.Link, new: identity.Link) -> bool:
-    return identity.follow(old.public_key, [new], new.kid) is not None
+def _follow_each_other(old: identity.Link, new: identity.Link, countersignature: bytes) -> bool:
+    if identity.follow(old.public_key, [new], new.kid) is None:
+        return False
+    said = identity.pem_of(old.public_key).encode()
+    try:
+        signing.verify(signing.DOMAIN_PREDECESSOR, said, countersignature, new.public_key)
+    except SignatureError:
+        return False
+    return True
 
 
 def rsa_public() -> RSAPublicKey:
