@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('federation', '0003_server_momentum'),
+        ("federation", "0003_server_momentum"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='hubkey',
-            name='countersignature',
+            model_name="hubkey",
+            name="countersignature",
             field=models.BinaryField(default=bytes, max_length=64),
         ),
     ]
