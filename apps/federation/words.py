@@ -132,6 +132,8 @@ EVENTS: Mapping[str, str] = {
     "evaluation.counted": "counted a report",
     "evaluation.close": "ended the evaluation",
     "version.candidate": "made a candidate version",
+    "version.propose": "proposed a version",
+    "version.decide": "was refused to decide about an own version",
     "version.published": "published version {number}",
     "version.held": "held a version back",
     "version.rejected": "rejected a version",

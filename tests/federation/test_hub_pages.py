@@ -259,7 +259,7 @@ def test_a_held_version_waits_on_the_page_for_an_administrators_word(held, cast,
         assert "A version is held back: accuracy 0.5, base 0.9." in see(person)
         page = see(person, "/models/")
         assert "One version waits for an administrator's decision." in page
-        assert ("Publish all the same" in page) == may
+        assert ("Reason (needed)" in page) == may
     assert said in do(cast.admin, f"/models/{held.pk}/{verb}", reason="seen")
     held.refresh_from_db()
     assert held.state == state

@@ -83,12 +83,14 @@ def test_a_held_version_is_published_all_the_same_and_the_run_goes_on_from_it(hu
 
 def test_a_held_version_is_rejected_for_good(hub, held, admin):
     before = current(hub)
-    answer = decide(admin, held, "reject")
+    assert_refused(decide(admin, held, "reject"), 400, "reason_missing")
+    assert_refused(decide(admin, held, "reject", reason="  "), 400, "reason_missing")
+    answer = decide(admin, held, "reject", reason="blurred scans")
     assert (answer.status_code, answer.json()["state"], answer.json()["number"]) == (200, "REJECTED", None)
-    assert answer.json()["verdict"].endswith("; rejected by an admin")
+    assert answer.json()["verdict"].endswith("; rejected by an admin: blurred scans")
     assert current(hub) == before
     for verb in ("publish", "reject", "rollback"):
-        assert_refused(decide(admin, held, verb), 409, "version_state")
+        assert_refused(decide(admin, held, verb, reason="again"), 409, "version_state")
     assert queries.headline(hub.federation) == "The run is paused."
     typed("run", "resume")
     hub.work()
@@ -98,7 +100,7 @@ def test_a_held_version_is_rejected_for_good(hub, held, admin):
 def test_only_what_is_held_is_decided_about(two, admin):
     for version in two:
         for verb in ("publish", "reject"):
-            assert_refused(decide(admin, version, verb), 409, "version_state")
+            assert_refused(decide(admin, version, verb, reason="because"), 409, "version_state")
 
 
 def test_an_old_version_comes_back_under_a_new_number(hub, two, admin):
@@ -173,7 +175,9 @@ def test_the_command_says_what_it_cannot_do(hub, held):
         typed("versions", "publish", "1")
     with pytest.raises(CommandError, match="2 versions are called"):
         typed("versions", "reject", "")
-    assert typed("versions", "reject", held.digest)[0] == f"{held.digest[:12]} is REJECTED\n"
+    with pytest.raises(CommandError, match=r"\(reason_missing\)"):
+        typed("versions", "reject", held.digest)
+    assert typed("versions", "reject", held.digest, "--reason", "no")[0] == f"{held.digest[:12]} is REJECTED\n"
 
 
 def test_a_run_is_steered_by_command(hub, north, south):

@@ -20,7 +20,7 @@ from apps.federation.tasks import enqueue
 
 
 class DecisionRequest(serializers.Serializer[None]):
-    """Why; kept with the version's verdict."""
+    """Why; kept with the version's verdict. A rejection needs one."""
 
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
 
@@ -39,7 +39,8 @@ class DecideView(HubView):
             200: VersionAnswer,
             **person_refusals(
                 {
-                    400: "bad_request reason_long",
+                    400: "bad_request reason_long reason_missing",
+                    403: "not_authenticated permission_denied own_version",
                     404: "not_found",
                     409: "version_state version_current version_race",
                 }
@@ -47,7 +48,7 @@ class DecideView(HubView):
         },
     )
     def post(self, request: Request, version_id: UUID, verb: str) -> Response:
-        """Publish or reject a held version, or bring an old one back under a new number."""
+        """Publish or reject a held version that is not your own, or bring an old one back under a new number."""
         version = ModelVersion.objects.filter(pk=version_id).first()
         if version is None or verb not in DECISIONS:
             raise Http404

@@ -14,7 +14,9 @@ class ModelVersion(models.Model):
     """A head, addressed by the SHA-256 of its safetensors file.
 
     CANDIDATE -> PUBLISHED | HELD | REJECTED, HELD -> PUBLISHED | REJECTED. `number` is given at publication.
-    `parent` is lineage: many versions may come of one.
+    `parent` is lineage: many versions may come of one. `author` is the person who proposed it (none where a round made
+    it), `note` what they say about it, `report` what their job measured (`pipeline/propose.py` says how), `decided_by`
+    the audit's name of whoever published, rejected or restored it.
     """
 
     class Source(models.TextChoices):
@@ -23,6 +25,8 @@ class ModelVersion(models.Model):
         SEED = "SEED"
         ROUND = "ROUND"
         ROLLBACK = "ROLLBACK"
+        FINE_TUNE = "FINE_TUNE"
+        UPLOAD = "UPLOAD"
 
     AUDIT_NAME: ClassVar[str] = "version"
     TRANSITIONS: ClassVar[Transitions] = VERSION_TRANSITIONS
@@ -35,14 +39,26 @@ class ModelVersion(models.Model):
     source = models.CharField(max_length=10, choices=Source.choices)
     parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="children")
     round = models.OneToOneField("federation.Round", null=True, on_delete=models.PROTECT, related_name="version")
-    verdict = models.CharField(max_length=200, blank=True)
+    author = models.ForeignKey("accounts.User", null=True, on_delete=models.PROTECT, related_name="proposals")
+    note = models.CharField(max_length=200, blank=True)
+    report = models.JSONField(default=dict)
+    decided_by = models.CharField(max_length=100, blank=True)
+    verdict = models.CharField(max_length=400, blank=True)
     # Set when the next round's reports say that this version is worse than its parent.
     alarm = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     published_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["federation", "number"], name="version_number_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["federation", "number"], name="version_number_once"),
+            # One head waits for review once, however often it is sent.
+            models.UniqueConstraint(
+                fields=["federation", "digest"],
+                condition=models.Q(state=VersionState.HELD, source__in=["FINE_TUNE", "UPLOAD"]),
+                name="version_proposed_once",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"version {self.number}" if self.number else f"{self.state.lower()} {self.digest[:12]}"

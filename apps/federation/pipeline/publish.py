@@ -29,6 +29,7 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
             federation = Federation.objects.get(pk=version.federation_id)
             number = (federation.versions.exclude(number=None).order_by("-number").first() or version).number or 0
             changes = {"number": number + 1, "published_at": now, "verdict": verdict or version.verdict}
+            changes["decided_by"] = actor
             candidate = version.state == VersionState.CANDIDATE
             advance(version, VersionState.PUBLISHED, actor=actor, changes=changes, number=number + 1)
             if candidate and version.round_id:
