@@ -99,6 +99,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.audit",
     "apps.federation",
+    "apps.finetune",
     "hospintel_site.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -156,6 +157,8 @@ LOGOUT_REDIRECT_URL = "accounts:login"
 LOGIN_MINUTES = env.integer("HOSPINTEL_LOGIN_MINUTES", 15, low=1, high=24 * 60)
 LOGIN_ATTEMPTS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_ATTEMPTS_OF_ADDRESS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS_OF_ADDRESS", 100, low=1, high=100_000)
+# The workbench: how long the lease lasts without a write of its holder.
+LEASE_MINUTES = env.integer("HOSPINTEL_LEASE_MINUTES", 60, low=1, high=24 * 60)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

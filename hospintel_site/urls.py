@@ -16,6 +16,7 @@ urlpatterns = [
     path("redoc", documentation.redoc, name="redoc"),
     path("", include("apps.accounts.urls")),
     path("", include("apps.federation.urls")),
+    path("", include("apps.finetune.urls")),
 ]
 
 handler400 = "hospintel_site.errors.bad_request"

@@ -25,6 +25,8 @@ MAY: Mapping[str, frozenset[Role]] = {
     "see_own_account": ANY_ROLE,
     "check_audit": ADMIN_ONLY,
     "get_model": CLINICAL,
+    "fine_tune": CLINICAL,
+    "end_leases": ADMIN_ONLY,
     "see_every_hospital": ADMIN_ONLY,
     "open_admin": ADMIN_ONLY,
     "invite_hospitals": ADMIN_ONLY,

@@ -19,6 +19,7 @@ from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Member
 from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
+from apps.finetune.pipeline import lease
 
 # Who calls. The outsider is a doctor who belongs to no hospital; Island's hospital takes part in no federation.
 PEOPLE = ("admin", "north_doctor", "north_user", "south_doctor", "south_user", "outsider")
@@ -113,6 +114,7 @@ def build_scene() -> Scene:
     FirstAdminLink.objects.create(token_hash="f" * 64, expires_at=timezone.now(), used_at=timezone.now())
     PasswordLink.objects.create(user=people["north_user"], token_hash="e" * 64, expires_at=timezone.now())
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
+    lease.take(people["north_doctor"])
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
     }

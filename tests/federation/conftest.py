@@ -1,138 +1,31 @@
-"""Each test has a hub of its own (database, folders, queue) with the permanent cast of `world.py` in it."""
+"""Each test has a hub of its own; tests/finetune has the same."""
 
-import asyncio
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from hub_fixtures import (
+    cast,
+    clean_hub,
+    clock,
+    enrolled,
+    hub,
+    in_loop,
+    north,
+    own_keys,
+    snapshot,
+    south,
+    stranger,
+    world,
+)
 
-import pytest
-import time_machine
-from asgiref.sync import async_to_sync
-from django.db import connection
-from django.utils import timezone
-from hub_driver import Hub
-from site_agent import SiteAgent
-from world import Cast, Snapshot, World, build, enrol_agent, take_snapshot
-
-from apps.accounts.models import Hospital
-from apps.audit import denials
-from apps.federation import live
-from apps.federation.models import Federation
-
-LOOP_SECONDS = 60
-
-
-@pytest.fixture
-def clean_hub(settings: Any, tmp_path: Path) -> None:
-    """Leave nothing of an earlier test on disk, in the queue or in memory."""
-    settings.UPLOAD_DIR, settings.MODEL_DIR = tmp_path / "uploads", tmp_path / "models"
-    for folder in ("messages", "control"):
-        for left in (settings.QUEUE_DIR / folder).glob("*"):
-            left.unlink()
-    denials.forget_denials()
-
-
-if connection.vendor == "sqlite":
-
-    @pytest.fixture(scope="session")
-    def snapshot(django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-        """The world as files."""
-        with django_db_blocker.unblock():
-            return take_snapshot(tmp_path_factory.mktemp("world"))
-
-    @pytest.fixture
-    def world(
-        clean_hub: None, snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_path: Path
-    ) -> Iterator[World]:
-        """Give the test a hub of its own, but for the keys: a process reads an RSA file once, which takes a while."""
-        settings.KEYS = snapshot.folder / "keys"
-        for left in (settings.KEYS / "rounds").glob("*"):
-            left.unlink()
-        with django_db_blocker.unblock(), snapshot.restored(tmp_path) as restored:
-            yield restored
-
-else:
-
-    @pytest.fixture
-    def world(clean_hub: None, transactional_db: None, settings: Any, tmp_path: Path) -> World:
-        """Give the test a hub of its own; another database than SQLite is filled anew."""
-        settings.KEYS = tmp_path / "keys"
-        return build()
-
-
-@pytest.fixture
-def own_keys(world: World, settings: Any, tmp_path: Path) -> Path:
-    """Give the test a keys folder of its own, which it may change."""
-    if tmp_path in settings.KEYS.parents:
-        kept: Path = settings.KEYS
-        return kept
-    own = tmp_path / "own-keys"
-    shutil.copytree(settings.KEYS, own)
-    settings.KEYS = own
-    return own
-
-
-@pytest.fixture
-def cast(world: World) -> Cast:
-    """People and hospitals."""
-    return world.cast
-
-
-@pytest.fixture
-def hub(world: World) -> Hub:
-    """A hub with `brain-mri` (pixels-head16), in which North and South take part; two updates make a round."""
-    return Hub(Federation.objects.get())
-
-
-@pytest.fixture
-def north(world: World) -> SiteAgent:
-    """North Clinic's agent."""
-    return SiteAgent(world.agents["north"])
-
-
-@pytest.fixture
-def south(world: World) -> SiteAgent:
-    """South Clinic's agent."""
-    return SiteAgent(world.agents["south"])
-
-
-@pytest.fixture
-def stranger(world: World) -> SiteAgent:
-    """The enrolled agent of a hospital that takes part in no federation."""
-    return SiteAgent(world.agents["island"])
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    """A clock that stands still until the test moves it."""
-    with time_machine.travel(timezone.now(), tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture
-def enrolled(hub: Hub) -> Callable[[Hospital], SiteAgent]:
-    """Enrol one more agent of a hospital."""
-    return lambda hospital: SiteAgent(enrol_agent(hospital))
-
-
-@pytest.fixture
-def in_loop():
-    """Run a coroutine as the web process would: what is synchronous in it runs in the test's own thread."""
-
-    def run(make):
-        @async_to_sync
-        async def main():
-            try:
-                return await asyncio.wait_for(make(), LOOP_SECONDS)
-            finally:
-                task = live.tailer._task
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
-
-        return main()
-
-    return run
+__all__ = [
+    "cast",
+    "clean_hub",
+    "clock",
+    "enrolled",
+    "hub",
+    "in_loop",
+    "north",
+    "own_keys",
+    "snapshot",
+    "south",
+    "stranger",
+    "world",
+]

@@ -78,11 +78,15 @@ def test_every_call_says_what_it_answers_and_what_it_refuses(schema):
             assert operation["responses"].keys() & {"401", "403"}, name
 
 
+# What is asked for is all in the address.
+SEND_NOTHING = {"POST /api/v1/lease"}
+
+
 def test_every_field_that_is_sent_has_a_type(schema):
     for name, operation in operations(schema):
         for parameter in operation.get("parameters", []):
             assert parameter["schema"].get("type"), (name, parameter["name"])
-        if name.startswith(("POST", "PUT")) and "/{verb}" not in name:
+        if name.startswith(("POST", "PUT")) and "/{verb}" not in name and name not in SEND_NOTHING:
             assert operation["requestBody"]["content"], name
 
 

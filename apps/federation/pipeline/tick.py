@@ -1,6 +1,7 @@
 """What time does: deadlines, stuck rows, expired codes, forgotten uploads. Any number of ticks may run at once."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,8 @@ from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateSta
 SYSTEM = "system:tick"
 STUCK_SECONDS = 15
 PART_SECONDS = 24 * 3600
+# What apps above this one have done at every look; they add it when Django starts.
+CHORES: list[Callable[[], None]] = []
 
 
 def due() -> list[Next]:

@@ -39,6 +39,8 @@ class Command(BaseCommand):
     def _look(self, *, housekeeping: bool) -> None:
         try:
             enqueue(tick.due())
+            for chore in tick.CHORES:
+                chore()
             if housekeeping:
                 tick.housekeeping()
             tick.sign_checkpoint()

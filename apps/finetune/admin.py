@@ -1,0 +1,15 @@
+"""Django admin for looking: every field of these is written by the pipeline alone."""
+
+from django.contrib import admin
+
+from apps.audit.admin import LookOnlyAdmin
+from apps.finetune import models
+
+
+@admin.register(models.Lease)
+class LeaseAdmin(LookOnlyAdmin):
+    """Leases, those that have ended too."""
+
+    list_display = ("token", "federation", "holder", "state", "since", "until")
+    list_filter = ("state",)
+    list_select_related = ("holder",)

@@ -1,0 +1,3 @@
+from apps.finetune.models.lease import Lease
+
+__all__ = ["Lease"]
