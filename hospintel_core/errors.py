@@ -111,7 +111,36 @@ class PlanError(CoreError):
 class ImageError(CoreError):
     """A scan that cannot be used."""
 
-    codes = frozenset({"image_unreadable", "image_too_large", "image_format", "image_empty"})
+    codes = frozenset(
+        {
+            "image_unreadable",
+            "image_too_large",
+            "image_format",
+            "image_mismatch",
+            "image_empty",
+            "image_frames",
+            "image_colours",
+        }
+    )
+
+
+class DicomError(ImageError):
+    """A DICOM file that cannot be used; its texts never hold anything from the file's header."""
+
+    codes = frozenset(
+        {
+            "dicom_damaged",
+            "dicom_syntax",
+            "dicom_no_pixels",
+            "dicom_frames",
+            "dicom_colour",
+            "dicom_burned_in",
+            "dicom_pixels",
+            "dicom_length",
+            "dicom_display",
+            "dicom_undecodable",
+        }
+    )
 
 
 class DatasetError(CoreError):

@@ -7,12 +7,15 @@ from the header, and whatever a decoder raises ends as an ImageError.
 import hashlib
 import io
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from hospintel_core.architectures import Architecture
+from hospintel_core.dicom import read_dicom
+from hospintel_core.dicom_elements import is_dicom
 from hospintel_core.errors import ImageError
 from hospintel_core.files import open_regular
 
@@ -23,6 +26,7 @@ _READERS: dict[bytes, type[PngImagePlugin.PngImageFile | JpegImagePlugin.JpegIma
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
 }
 _TWELVE_BITS = 4096
+_AT_ONCE = 1 << 20
 
 
 def content_digest(data: bytes) -> str:
@@ -31,24 +35,29 @@ def content_digest(data: bytes) -> str:
 
 
 def read_scan(source: Path | bytes) -> Image.Image:
-    """Decode a PNG or JPEG into an upright RGB image; the type is told by the content, not by the name.
+    """Decode a PNG, JPEG or DICOM file into an upright RGB image; the type is told by the content, not by the name.
 
-    16-bit grey becomes 8-bit, transparency is laid on black, EXIF orientation is applied.
-    Raises ImageError: image_format (neither PNG nor JPEG), image_empty (no bytes), image_too_large (more than
-    25 million pixels or 64 MiB, told before any pixel is decoded), image_unreadable (all else; no pixels, too).
+    16-bit grey becomes 8-bit, transparency is laid on black, EXIF orientation is applied, colour profiles are not.
+    Raises ImageError: image_format (none of these), image_empty (no bytes), image_too_large (more than 25 million
+    pixels or 64 MiB, told before any pixel is decoded), image_frames (an animation), image_colours (CMYK),
+    image_unreadable (all else; no pixels, too). DicomError: as ``dicom.read_dicom``.
     """
     data = _read_file(source) if isinstance(source, Path) else source
     if not data:
         raise ImageError("image_empty", "The file is empty.")
     if len(data) > MAX_FILE_BYTES:
         raise ImageError("image_too_large", f"The file has more than {MAX_FILE_BYTES >> 20} MiB.")
+    if is_dicom(data):
+        return read_dicom(data, MAX_PIXELS).convert("RGB")
     reader = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)
     if reader is None:
-        raise ImageError("image_format", "The file is neither a PNG nor a JPEG image.")
+        raise ImageError("image_format", "The file is neither a PNG nor a JPEG nor a DICOM image.")
     try:
         with reader(io.BytesIO(data)) as image:
             _check_size(image.size)
-            return _to_rgb(ImageOps.exif_transpose(image))
+            _check_kind(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # At hostile bytes decoders raise SyntaxError, struct.error, zlib.error and others.
@@ -81,18 +90,41 @@ def _check_size(size: tuple[int, int]) -> None:
         raise ImageError("image_too_large", f"The image has {width} x {height} pixels; at most 25 million are read.")
 
 
+def _check_kind(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False):
+        raise ImageError("image_frames", "The file holds several pictures: an animation, not a scan.")
+    if image.mode == "CMYK":
+        raise ImageError(
+            "image_colours", "The image is made of printing colours (CMYK), which every program shows differently."
+        )
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert in strips: a second copy of 25 million pixels would be 100 MB."""
     image.load()
-    if image.mode.startswith("I"):
-        return _from_16_bit(image).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image.copy()
+    shift = _shift_of(image)
+    found = Image.new("RGB", image.size)
+    rows = max(1, _AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        found.paste(_strip_to_rgb(part, shift), (0, top))
+    return found
+
+
+def _strip_to_rgb(strip: Image.Image, shift: int) -> Image.Image:
+    if strip.mode.startswith("I"):
+        return Image.fromarray((np.asarray(strip).astype(np.uint16) >> shift).astype(np.uint8)).convert("RGB")
+    if strip.has_transparency_data:
+        layer = strip.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("RGB")
-    return image.convert("RGB")
+    return strip.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; where 12 bits are enough, as scanners write them, 12 bits are the full range."""
-    values = np.asarray(image).astype(np.uint16)
-    shift = 4 if values.max() < _TWELVE_BITS else 8
-    return Image.fromarray((values >> shift).astype(np.uint8))
+def _shift_of(image: Image.Image) -> int:
+    """How far 16-bit grey is shifted to 8 bits: where 12 bits are enough, as scanners write them, from those."""
+    if not image.mode.startswith("I"):
+        return 0
+    _, most = cast("tuple[int, int]", image.getextrema())
+    return 4 if most < _TWELVE_BITS else 8
