@@ -181,6 +181,11 @@ class ModelFileError(CoreError):
             "model_filter",
             "model_too_large",
             "model_not_finite",
+            "model_archive",
+            "model_too_costly",
+            "model_unsafe",
+            "base_changed",
+            "unsupported_model",
         }
     )
 

@@ -5,13 +5,14 @@ So what we write holds plain layers only, and from what others wrote we take the
 no attribute, no configuration, no name that the file chooses.
 """
 
+import contextlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from hospintel_core.architectures import Architecture
 from hospintel_core.backbone import PIXELS_SCALE, VGG16_CONVOLUTIONS
 from hospintel_core.errors import ModelFileError
+from hospintel_core.files import open_regular
 from hospintel_core.weights import Arrays
 
 Floats = npt.NDArray[np.float32]
@@ -29,9 +31,16 @@ MAX_FILE_BYTES = 600 * 1024 * 1024
 _MODEL = "hospintel"
 _KERAS_VERSION = "3.15.1"
 _FLOAT32 = np.dtype("<f4")
-# Where Keras 3 and 2 put a layer's arrays: below the model's name if that is sequential, and with ":0" in Keras 2.
+# Where model.save("x.h5") of Keras 3 and 2 puts a layer's arrays: below the model's name if that is sequential, and
+# with ":0" in Keras 2, whose save_weights leaves out the first group.
+_ROOTS = ("model_weights/", "")
 _PREFIXES = (f"{_MODEL}/", "sequential/", "")
 _SUFFIXES = ("", ":0")
+# Where .keras and .weights.h5 put them: by kind of layer, counted in the model's order, and without names.
+_BARE_ROOTS = ("layers/", "_layer_checkpoint_dependencies/")
+_PARTS = ("kernel", "bias")
+
+Source = Path | BinaryIO
 
 
 def write_model(path: Path, architecture: Architecture, base: Sequence[Floats], head: Arrays) -> None:
@@ -61,8 +70,11 @@ def write_model(path: Path, architecture: Architecture, base: Sequence[Floats], 
         os.close(folder)
 
 
-def read_head(path: Path, architecture: Architecture) -> Arrays:
-    """Read the trainable arrays out of a Keras .h5 file that someone else may have written.
+def read_head(source: Source, architecture: Architecture) -> Arrays:
+    """Read the trainable arrays out of an HDF5 file of Keras' that someone else may have written.
+
+    ``source`` is a path or an open file: what ``model.save`` and ``save_weights`` write as .h5, and the weights inside
+    a .keras archive.
 
     The arrays are fresh, finite, C-ordered little-endian float32 of the architecture's shapes. Only hard links are
     followed, and only plain contiguous data is read: HDF5 inflates a compressed chunk without any bound.
@@ -75,12 +87,18 @@ def read_head(path: Path, architecture: Architecture) -> Arrays:
         for spec in architecture.head_schema.tensors
         for layer, _, part in [spec.name.partition("/")]
     }
-    return {f"{layer}/{part}": array for (layer, part), array in _read(path, shapes).items()}
+    bare = {layer.name: _counted("dense", number) for number, layer in enumerate(architecture.layers)}
+    return {f"{layer}/{part}": array for (layer, part), array in _read(source, shapes, bare).items()}
 
 
-def read_base(path: Path, architecture: Architecture) -> list[Floats]:
+def read_base(source: Source, architecture: Architecture) -> list[Floats]:
     """Read the frozen base's arrays, in Keras' order and under the same rules; their digest tells a changed base."""
-    return list(_read(path, _base_shapes(architecture)).values())
+    bare = {name: _counted("conv2d", number) for number, (name, _, _) in enumerate(VGG16_CONVOLUTIONS)}
+    return list(_read(source, _base_shapes(architecture), bare).values())
+
+
+def _counted(kind: str, number: int) -> str:
+    return f"{kind}_{number}" if number else kind
 
 
 def _base_shapes(architecture: Architecture) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -159,11 +177,18 @@ def _layer(kind: str, name: str, **settings: Any) -> dict[str, Any]:
     return {"class_name": kind, "config": {"name": name, "dtype": "float32", **settings}}
 
 
-def _read(path: Path, shapes: dict[tuple[str, str], tuple[int, ...]]) -> dict[tuple[str, str], Floats]:
+def _read(
+    source: Source, shapes: dict[tuple[str, str], tuple[int, ...]], bare: dict[str, str]
+) -> dict[tuple[str, str], Floats]:
+    """Read the arrays of these shapes; ``bare`` is what a layer is called where the model's names are left out."""
     try:
-        _check_file(path)
-        with h5py.File(path, "r") as file:
-            return {key: _read_array(file, *key, shape) for key, shape in shapes.items()}
+        with _opened(source) as raw:
+            _check_file(raw)
+            with h5py.File(raw, "r") as file:
+                return {
+                    (layer, part): _read_array(file, layer, bare[layer], part, shape)
+                    for (layer, part), shape in shapes.items()
+                }
     except (ModelFileError, MemoryError):
         raise
     except (
@@ -172,21 +197,36 @@ def _read(path: Path, shapes: dict[tuple[str, str], tuple[int, ...]]) -> dict[tu
         raise ModelFileError("model_unreadable", "The file is not a readable .h5 model.") from error
 
 
-def _check_file(path: Path) -> None:
-    if path.stat().st_size > MAX_FILE_BYTES:
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[BinaryIO]:
+    if isinstance(source, Path):
+        with open_regular(source) as file:
+            yield file
+    else:
+        yield source
+
+
+def _check_file(file: BinaryIO) -> None:
+    if file.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
         raise ModelFileError("model_too_large", f"The file has more than {MAX_FILE_BYTES >> 20} MiB.")
-    with path.open("rb") as file:
-        # HDF5 also looks for its signature further on, behind what could be another format.
-        if file.read(len(MAGIC)) != MAGIC:
-            raise ModelFileError("model_unreadable", "The file is not an HDF5 (.h5) file.")
+    file.seek(0)
+    # HDF5 also looks for its signature further on, behind what could be another format.
+    if file.read(len(MAGIC)) != MAGIC:
+        raise ModelFileError("model_unreadable", "The file is not an HDF5 (.h5) file.")
 
 
-def _read_array(file: Any, layer: str, part: str, shape: tuple[int, ...]) -> Floats:
-    for prefix in _PREFIXES:
-        for suffix in _SUFFIXES:
-            found = _find(file, f"model_weights/{layer}/{prefix}{layer}/{part}{suffix}")
-            if found is not None:
-                return _checked_values(found, f"{layer}/{part}", shape)
+def _read_array(file: Any, layer: str, bare: str, part: str, shape: tuple[int, ...]) -> Floats:
+    named = [
+        f"{root}{layer}/{prefix}{layer}/{part}{suffix}"
+        for root in _ROOTS
+        for prefix in _PREFIXES
+        for suffix in _SUFFIXES
+    ]
+    unnamed = [f"{root}{bare}/vars/{_PARTS.index(part)}" for root in _BARE_ROOTS]
+    for path in [*named, *unnamed]:
+        found = _find(file, path)
+        if found is not None:
+            return _checked_values(found, f"{layer}/{part}", shape)
     raise ModelFileError("model_missing", f"The file has no array {layer}/{part}.", "Is it the same architecture?")
 
 
@@ -206,14 +246,16 @@ def _find(file: Any, path: str) -> Any:
 def _checked_values(dataset: Any, name: str, shape: tuple[int, ...]) -> Floats:
     if not isinstance(dataset, h5py.Dataset):
         raise ModelFileError("model_missing", f"{name} is not an array.")
-    if dataset.is_virtual or dataset.external:
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
         raise ModelFileError("model_external", f"The values of {name} lie outside the file.")
     if dataset.shape != shape:
         raise ModelFileError("model_shape", f"{name} does not have the shape {shape}.")
-    if dataset.dtype != _FLOAT32:
+    # HDF5's own comparison: numpy's word for a type leaves out much of what a file can declare.
+    if not dataset.id.get_type().equal(h5py.h5t.IEEE_F32LE):
         raise ModelFileError("model_dtype", f"{name} is not little-endian float32.")
     # Filters need chunks, so this refuses them too.
-    if dataset.id.get_create_plist().get_layout() not in {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}:
+    if plan.get_layout() not in {h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT}:
         raise ModelFileError(
             "model_filter", f"{name} is compressed or stored in chunks.", "Save it without compression."
         )

@@ -1,4 +1,7 @@
-"""Models as Keras files: what we write opens in plain Keras, and what Keras writes can be read back."""
+"""Models as Keras files: what we write opens in plain Keras, and what Keras writes can be read back.
+
+Each kind of file that Keras saves is read back as an upload too: in the confined process.
+"""
 
 import os
 import subprocess
@@ -7,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from hospintel_core import architectures, backbone, h5, phantoms, training
+from hospintel_core import apart, architectures, backbone, h5, phantoms, training
 from hospintel_core.backbone import VGG16_CONVOLUTIONS
 from hospintel_core.errors import ModelFileError
 from hospintel_core.imaging import to_input
@@ -30,6 +33,11 @@ model.save(folder + "/saved.h5")
 model.compile(keras.optimizers.Adam(1e-3), loss="sparse_categorical_crossentropy")
 model.fit(inputs, np.arange(len(inputs)) % 4, epochs=1, verbose=0)
 model.save(folder + "/trained.h5")
+model.save(folder + "/trained.keras")
+model.save_weights(folder + "/trained.weights.h5")
+again = keras.models.load_model(folder + "/trained.keras")
+again.save(folder + "/again.h5")
+again.save(folder + "/again.keras")
 for name in ("head_dense", "head_output"):
     for part, array in zip(("kernel", "bias"), model.get_layer(name).get_weights()):
         np.save(folder + f"/{name}.{part}.npy", array)
@@ -58,7 +66,7 @@ def expected(architecture, base, head, images):
 
 
 @pytest.mark.parametrize("architecture", [PIXELS, VGG16], ids=lambda architecture: architecture.name)
-def test_plain_keras_opens_predicts_trains_and_saves_and_we_read_the_result(tmp_path, architecture):
+def test_plain_keras_opens_predicts_trains_and_saves_and_we_read_the_result(tmp_path, architecture, monkeypatch):
     images = np.stack([to_input(phantoms.draw(n % 4, np.random.default_rng(n)), architecture) for n in range(8)])
     head, base = architectures.initial_head(architecture, 1), base_of(architecture)
     for layer in architecture.layers:
@@ -90,7 +98,21 @@ def test_plain_keras_opens_predicts_trains_and_saves_and_we_read_the_result(tmp_
     for name, array in trained.items():
         assert np.array_equal(array, np.load(tmp_path / f"{name.replace('/', '.')}.npy"))
         assert not np.array_equal(array, head[name])
-    assert backbone.base_digest(h5.read_base(tmp_path / "trained.h5", architecture)) == backbone.base_digest(base)
+    digest = backbone.base_digest(base)
+    assert backbone.base_digest(h5.read_base(tmp_path / "trained.h5", architecture)) == digest
+
+    monkeypatch.setitem(apart._BASES, "vgg16", digest)
+    for file in ("trained.h5", "trained.keras", "trained.weights.h5", "again.h5", "again.keras"):
+        uploaded = apart.head_of(apart.ask(tmp_path / file, architecture), architecture)
+        assert {name: array.tobytes() for name, array in uploaded.items()} == {
+            name: array.tobytes() for name, array in trained.items()
+        }, file
+    monkeypatch.setitem(apart._BASES, "vgg16", "0" * 64)
+    if architecture.base == "vgg16":
+        for file in ("trained.h5", "trained.keras", "trained.weights.h5"):
+            with pytest.raises(ModelFileError) as caught:
+                apart.head_of(apart.ask(tmp_path / file, architecture), architecture)
+            assert caught.value.code == "base_changed"
 
 
 def test_what_was_written_is_read_back_to_the_bit(tmp_path):
