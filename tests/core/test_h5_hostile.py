@@ -303,6 +303,7 @@ def test_reading_a_hostile_file_opens_nothing_but_that_file(path, tmp_path):
         "        opened.append((event, str(arguments[0])))\n"
         "sys.addaudithook(watch)\n"
         "try:\n    h5.read_head(Path(sys.argv[1]), architectures.get('pixels-head16'))\n"
-        "except ModelFileError as error:\n    print(error.code, sorted({entry for entry in opened if entry[0] != 'import'}))\n"
+        "except ModelFileError as error:\n"
+        "    print(error.code, sorted({entry for entry in opened if entry[0] != 'import'}))\n"
     )
     assert run_apart(script, path) == f"model_link [('open', '{path}')]\n"
