@@ -4,26 +4,19 @@ Nothing is unpacked: scans are read one at a time, and the names in a zip are on
 """
 
 import os
-import stat
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
+from hospintel_core.archive import Limits, is_clutter, open_archive, scan_too_large, too_many
 from hospintel_core.errors import DatasetError
 from hospintel_core.files import open_regular
 from hospintel_core.imaging import MAX_FILE_BYTES
 
 MAX_ENTRIES = 100_000
-MAX_RATIO = 100
-_RATIO_FREE_BYTES = 1024 * 1024
 _VALIDATION_SHARE = 0.2
 Place = TypeVar("Place")
-_CLUTTER = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "system volume information", "$recycle.bin"}
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,8 @@ def open_dataset(path: Path, classes: Sequence[str]) -> Dataset:
 
     Hidden files are skipped. A file that is no image is found out, and reported, when it is read.
     Raises DatasetError: dataset_missing, dataset_unreadable, no_classes, unknown_class, no_scans,
-    unsafe_entry, too_many_entries, entry_too_large. Reading a scan: scan_unreadable, entry_too_large.
+    unsafe_entry, duplicate_entry, too_many_entries, entry_too_large. Reading a scan: scan_unreadable,
+    entry_too_large, entry_encrypted, entry_compression, entry_nested.
     """
     try:
         if path.is_dir():
@@ -76,44 +70,66 @@ def _open_folder(root: Path, classes: Sequence[str]) -> Dataset:
     folders: set[PurePosixPath] = set()
     for folder, subfolders, names in os.walk(root, onerror=_raise_not_allowed):
         below = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        subfolders[:] = [name for name in subfolders if not _is_clutter(name)]
+        subfolders[:] = [name for name in subfolders if not is_clutter([name])]
         folders.update(below / name for name in subfolders)
-        files.update({below / name: Path(folder, name) for name in names if not _is_clutter(name)})
+        files.update({below / name: Path(folder, name) for name in names if not is_clutter([name])})
         if len(files) > MAX_ENTRIES:
-            raise _too_many()
+            raise too_many(MAX_ENTRIES)
     return Dataset(_find_scans(files, folders, classes, lambda path: lambda: _read_file(path)), lambda: None)
 
 
 def _open_zip(path: Path, classes: Sequence[str]) -> Dataset:
     try:
-        archive = zipfile.ZipFile(path)
-    except PermissionError:
-        raise
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DatasetError(
-            "dataset_unreadable", f"{path.name!r} is neither a folder nor a readable zip file."
-        ) from error
+        archive = open_archive(path, Limits(MAX_ENTRIES, MAX_FILE_BYTES))
+    except DatasetError as error:
+        if error.code != "dataset_unreadable":
+            raise
+        raise DatasetError(error.code, f"{path.name!r} is neither a folder nor a readable zip file.") from error
     try:
-        entries = archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise _too_many()
-        files: dict[PurePosixPath, zipfile.ZipInfo] = {}
-        folders: set[PurePosixPath] = set()
-        for entry in entries:
-            name = _checked_name(entry)
-            if any(_is_clutter(part) for part in name.parts):
-                continue
-            folders.update(parent for parent in name.parents if parent.parts)
-            if entry.is_dir():
-                folders.add(name)
-            else:
-                _check_ratio(entry)
-                files[name] = entry
-        scans = _find_scans(files, folders, classes, lambda entry: lambda: _read_entry(archive, entry))
+        scans = _find_scans(archive.files, archive.folders, classes, lambda entry: lambda: archive.read(entry))
     except BaseException:
         archive.close()
         raise
     return Dataset(scans, archive.close)
+
+
+class Labelled(NamedTuple):
+    """A file, its path from the class folder on, and its class's index."""
+
+    path: PurePosixPath
+    name: str
+    label: int
+
+
+def label_files(
+    files: Iterable[PurePosixPath], folders: Iterable[PurePosixPath], classes: Sequence[str]
+) -> list[Labelled]:
+    """Sort files into classes by their folder, at the top or inside one enclosing folder; others are left out.
+
+    A folder's name counts as its letters and digits, in any case, with or without "tumor" at the end: no_tumor is
+    notumor. Raises DatasetError: no_classes, unknown_class, no_scans.
+    """
+    labels = {_class_key(name): label for label, name in enumerate(classes)}
+    top = {folder for folder in folders if len(folder.parts) == 1}
+    depth = 0
+    if len(top) == 1 and not any(_class_key(folder.name) in labels for folder in top):
+        depth = 1
+    found = {folder.parts[depth] for folder in folders if len(folder.parts) == depth + 1}
+    known = ", ".join(classes)
+    if not found:
+        raise DatasetError("no_classes", "There is no class folder.", f"Expected one folder for each of: {known}.")
+    unknown = sorted(name for name in found if _class_key(name) not in labels)
+    if unknown:
+        shown = ", ".join(repr(name) for name in unknown[:5])
+        raise DatasetError("unknown_class", f"Unknown class folder: {shown}.", f"The classes are: {known}.")
+    labelled = [
+        Labelled(path, "/".join(path.parts[depth:]), labels[_class_key(path.parts[depth])])
+        for path in sorted(files)
+        if len(path.parts) > depth + 1
+    ]
+    if not labelled:
+        raise DatasetError("no_scans", "The class folders hold no scan.")
+    return labelled
 
 
 def _find_scans(
@@ -122,59 +138,13 @@ def _find_scans(
     classes: Sequence[str],
     reader: Callable[[Place], Callable[[], bytes]],
 ) -> tuple[Scan, ...]:
-    labels = {name.casefold(): label for label, name in enumerate(classes)}
-    top = {folder for folder in folders if len(folder.parts) == 1}
-    depth = 0
-    if len(top) == 1 and not any(folder.name.casefold() in labels for folder in top):
-        depth = 1
-    found = {folder.parts[depth] for folder in folders if len(folder.parts) == depth + 1}
-    known = ", ".join(classes)
-    if not found:
-        raise DatasetError("no_classes", "There is no class folder.", f"Expected one folder for each of: {known}.")
-    unknown = sorted(name for name in found if name.casefold() not in labels)
-    if unknown:
-        shown = ", ".join(repr(name) for name in unknown[:5])
-        raise DatasetError("unknown_class", f"Unknown class folder: {shown}.", f"The classes are: {known}.")
-    scans = tuple(
-        Scan("/".join(name.parts[depth:]), labels[name.parts[depth].casefold()], reader(place))
-        for name, place in sorted(files.items())
-        if len(name.parts) > depth + 1
-    )
-    if not scans:
-        raise DatasetError("no_scans", "The class folders hold no scan.")
-    return scans
+    labelled = label_files(files, folders, classes)
+    return tuple(Scan(name, label, reader(files[path])) for path, name, label in labelled)
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _CLUTTER
-
-
-def _checked_name(entry: zipfile.ZipInfo) -> PurePosixPath:
-    name = entry.filename
-    path = PurePosixPath(name)
-    is_link = stat.S_ISLNK(entry.external_attr >> 16)
-    # orig_filename: zipfile cuts a name at its first NUL byte.
-    is_odd = any(character in entry.orig_filename for character in "\\:\0")
-    if is_link or is_odd or path.is_absolute() or ".." in path.parts:
-        raise DatasetError("unsafe_entry", f"The zip file holds a link or an unsafe name: {name[:80]!r}.")
-    return path
-
-
-def _check_ratio(entry: zipfile.ZipInfo) -> None:
-    if entry.file_size > max(_RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size):
-        raise DatasetError(
-            "entry_too_large", f"{entry.filename[:80]!r} unpacks to more than {MAX_RATIO} times its size."
-        )
-
-
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    if entry.file_size > MAX_FILE_BYTES:
-        raise _scan_too_large()
-    try:
-        with archive.open(entry) as file:
-            return file.read(MAX_FILE_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise DatasetError("scan_unreadable", "The zip file is damaged or encrypted here.") from error
+def _class_key(name: str) -> str:
+    plain = "".join(filter(str.isalnum, name.casefold())).replace("tumour", "tumor")
+    return plain.removesuffix("tumor")
 
 
 def _read_file(path: Path) -> bytes:
@@ -184,7 +154,7 @@ def _read_file(path: Path) -> bytes:
     except OSError as error:
         raise DatasetError("scan_unreadable", f"The file cannot be read: {error.strerror}.") from error
     if len(data) > MAX_FILE_BYTES:
-        raise _scan_too_large()
+        raise scan_too_large(MAX_FILE_BYTES)
     return data
 
 
@@ -200,11 +170,3 @@ def _not_allowed(path: Path) -> DatasetError:
         f"{path.name!r} cannot be read by this user.",
         "The user who runs this must be allowed to read the scans and to open their folders.",
     )
-
-
-def _scan_too_large() -> DatasetError:
-    return DatasetError("entry_too_large", f"The file has more than {MAX_FILE_BYTES >> 20} MiB.")
-
-
-def _too_many() -> DatasetError:
-    return DatasetError("too_many_entries", f"There are more than {MAX_ENTRIES:,} files.")

@@ -157,6 +157,11 @@ class DatasetError(CoreError):
             "unsafe_entry",
             "too_many_entries",
             "entry_too_large",
+            "entry_encrypted",
+            "entry_compression",
+            "entry_nested",
+            "duplicate_entry",
+            "archive_too_large",
         }
     )
 

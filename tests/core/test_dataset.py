@@ -173,7 +173,7 @@ def test_an_encrypted_entry_is_an_error_of_that_scan_alone(tmp_path):
     path.write_bytes(data)
     with open_dataset(path, CLASSES) as found, pytest.raises(DatasetError) as caught:
         found.scans[0].read()
-    assert caught.value.code == "scan_unreadable"
+    assert caught.value.code == "entry_encrypted"
 
 
 def test_a_scan_over_the_byte_limit_is_an_error_of_that_scan_alone(make, monkeypatch):
