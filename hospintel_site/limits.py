@@ -18,6 +18,8 @@ class Limit:
     base_seconds: float = 60.0
     # The slowest honest line; 0 where no body is large enough to need longer.
     bytes_per_second: int = 0
+    # Whether people send it too, whose browsers have a session's cookie.
+    people: bool = False
 
     def seconds(self, length: int | None) -> float:
         """Return how long a request with this Content-Length may take; None if it does not say."""
@@ -28,18 +30,23 @@ class Limit:
 # Forms, and JSON of the API.
 DEFAULT = Limit(64 * KIB)
 
-# For callers with an Authorization header, which is not checked here, only asked for.
+# For callers with an Authorization header, or a cookie where people call too; neither is checked here, only asked for.
 _TABLE: tuple[tuple[re.Pattern[str], Limit], ...] = (
     # A part of at most 4 MiB. A hospital's line may be as slow as 1 kB/s.
     (re.compile(r"/api/v1/rounds/[^/]+/update/?"), Limit(5 * MIB, bytes_per_second=800)),
     # A whole sealed update in one multipart body: 8.5 MB with the largest architecture.
     (re.compile(r"(/api/v1)?/update/?"), Limit(10 * MIB, bytes_per_second=800)),
+    # A whole Keras model with its optimizer's state (hospintel_core/uploaded.py), over half a megabit a second.
+    (
+        re.compile(r"(/api/v1)?/upload_model/?|/models/upload/?"),
+        Limit(129 * MIB, bytes_per_second=64 * KIB, people=True),
+    ),
 )
 
 
-def limit_for(path: str, *, authorization: bool) -> Limit:
-    """Return the limit of a request to `path` (without its query)."""
+def limit_for(path: str, *, authorization: bool, cookie: bool = False) -> Limit:
+    """Return the limit of a request to `path` (without its query), by the headers that came with it."""
     for pattern, limit in _TABLE:
-        if authorization and pattern.fullmatch(path):
+        if (authorization or (cookie and limit.people)) and pattern.fullmatch(path):
             return limit
     return DEFAULT

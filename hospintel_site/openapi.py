@@ -28,7 +28,7 @@ TAGS = {
     "Agents": "What a hospital's agent calls, with its token; enrolment with a one-time code.",
     "Model": "The whole model, for agents of the federation, doctors and admins.",
     "People": "For everyone who is signed in.",
-    "Workbench": "Fine-tuning by a doctor: the lease, and jobs under it.",
+    "Workbench": "Fine-tuning by a doctor: the lease, jobs under it, and models that were trained elsewhere.",
     "Admins": "Runs and versions. The same by command: `manage.py start_run`, `manage.py run`, `manage.py versions`.",
 }
 

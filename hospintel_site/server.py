@@ -71,7 +71,8 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         """Take the headers' word for the body's length; None means chunked, measured while it arrives."""
         uri: bytes = self.channel._path  # noqa: SLF001 - Request.path is set only after the body
         path = uri.partition(b"?")[0].decode("ascii", "replace")
-        limit = limit_for(path, authorization=self.requestHeaders.hasHeader(b"Authorization"))
+        asked = self.requestHeaders.hasHeader
+        limit = limit_for(path, authorization=asked(b"Authorization"), cookie=asked(b"Cookie"))
         self._cap = limit.most_bytes
         _cancel(self._deadline)
         if length is not None and length > self._cap:

@@ -185,6 +185,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "hospintel_site.openapi.finish"],
     "ENUM_NAME_OVERRIDES": {
+        "ModelUploadState": "apps.finetune.states.ModelUploadState",
         "RoundState": "apps.federation.states.RoundState",
         "RunState": "apps.federation.states.RunState",
         "UpdateState": "apps.federation.states.UpdateState",

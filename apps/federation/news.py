@@ -20,6 +20,7 @@ NOISE = frozenset(
     {
         "version.model_written",
         "version.candidate",
+        "model_upload.reading",
         "version.alarm_figures",
         "update.counted",
         "update.consumed",

@@ -13,3 +13,12 @@ class LeaseAdmin(LookOnlyAdmin):
     list_display = ("token", "federation", "holder", "state", "since", "until")
     list_filter = ("state",)
     list_select_related = ("holder",)
+
+
+@admin.register(models.ModelUpload)
+class ModelUploadAdmin(LookOnlyAdmin):
+    """Models that people uploaded, and what became of them."""
+
+    list_display = ("id", "federation", "author", "state", "code", "size", "received_at")
+    list_filter = ("state",)
+    list_select_related = ("author",)

@@ -13,4 +13,21 @@ class LeaseState(TextChoices):
     EXPIRED = "EXPIRED"
 
 
+class ModelUploadState(TextChoices):
+    """A worker reads what was received; a file whose worker died is received once more."""
+
+    RECEIVED = "RECEIVED"
+    READING = "READING"
+    PROPOSED = "PROPOSED"
+    REFUSED = "REFUSED"
+
+
+MODEL_UPLOAD_LIVE = frozenset({ModelUploadState.RECEIVED, ModelUploadState.READING})
+
 LEASE_TRANSITIONS: Transitions = {LeaseState.HELD: frozenset({LeaseState.RELEASED, LeaseState.EXPIRED})}
+MODEL_UPLOAD_TRANSITIONS: Transitions = {
+    ModelUploadState.RECEIVED: frozenset({ModelUploadState.READING}),
+    ModelUploadState.READING: frozenset(
+        {ModelUploadState.RECEIVED, ModelUploadState.PROPOSED, ModelUploadState.REFUSED}
+    ),
+}

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from rows import Row, row
-from scene import Scene
+from rows import BROWSER, LOGIN, Row, page, row
+from scene import Scene, nothing
 
+from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import lease
 
 
@@ -32,4 +33,45 @@ LEASE: list[Row] = [
     row("finetune:lease", "DELETE", everyone=403, doctors=409, admin=204, north_doctor=204),
     row("finetune:lease", "DELETE", what="free", before=_free, everyone=403, doctors=409, admin=409),
 ]
-WORKBENCH = [*LEASE]
+
+
+def _upload(scene: Scene) -> dict[str, Any]:
+    return {"upload_id": ModelUpload.objects.get().pk}
+
+
+# No file is sent: who gets 400 was let in.
+UPLOADS = [
+    *(
+        row(name, "POST", form={"file": ""}, everyone=403, doctors=400, admin=400)
+        for name in ("finetune:upload-model", "finetune:v1-upload-model")
+    ),
+    row(
+        "finetune:model-upload",
+        "GET",
+        path=_upload,
+        everyone=403,
+        doctors=404,
+        admin=200,
+        north_doctor=200,
+    ),
+    row(
+        "finetune:model-upload",
+        "GET",
+        what="unknown",
+        path=lambda s: {"upload_id": nothing()},
+        everyone=403,
+        doctors=404,
+        admin=404,
+    ),
+    page("finetune:upload", people=200, users=403),
+    row(
+        "finetune:upload",
+        "POST",
+        headers=BROWSER,
+        form={"file": ""},
+        strangers=LOGIN,
+        people=400,
+        users=403,
+    ),
+]
+WORKBENCH = [*LEASE, *UPLOADS]

@@ -19,6 +19,7 @@ from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Member
 from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
+from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import lease
 
 # Who calls. The outsider is a doctor who belongs to no hospital; Island's hospital takes part in no federation.
@@ -102,6 +103,22 @@ def _held(hub: Hub) -> ModelVersion:
     )
 
 
+def _upload(doctor: User) -> None:
+    """The lease, and a model that its holder uploaded, which was refused."""
+    held = lease.take(doctor)
+    ModelUpload.objects.create(
+        federation=held.federation,
+        author=doctor,
+        lease=held,
+        parent=ModelVersion.objects.get(number=1),
+        state="REFUSED",
+        code="model_link",
+        size=1,
+        digest="0" * 64,
+        received_at=timezone.now(),
+    )
+
+
 def build_scene() -> Scene:
     """Build it in an empty database."""
     world = build()
@@ -114,7 +131,7 @@ def build_scene() -> Scene:
     FirstAdminLink.objects.create(token_hash="f" * 64, expires_at=timezone.now(), used_at=timezone.now())
     PasswordLink.objects.create(user=people["north_user"], token_hash="e" * 64, expires_at=timezone.now())
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
-    lease.take(people["north_doctor"])
+    _upload(people["north_doctor"])
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
     }

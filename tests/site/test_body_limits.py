@@ -30,7 +30,9 @@ PART = "/api/v1/rounds/1/update"
         ("/api/v1/rounds/0f1e/update", 64 * KIB, 5 * MIB),
         ("/update", 64 * KIB, 10 * MIB),
         ("/api/v1/update", 64 * KIB, 10 * MIB),
-        ("/upload_model", 64 * KIB, 64 * KIB),
+        ("/upload_model", 64 * KIB, 129 * MIB),
+        ("/api/v1/upload_model", 64 * KIB, 129 * MIB),
+        ("/models/upload/", 64 * KIB, 129 * MIB),
         ("/api/v1/jobs/7/scans", 64 * KIB, 64 * KIB),
         ("/update/../x", 64 * KIB, 64 * KIB),
     ],
@@ -38,6 +40,13 @@ PART = "/api/v1/rounds/1/update"
 def test_each_path_has_its_cap(path: str, stranger: int, known: int):
     assert limit_for(path, authorization=False).most_bytes == stranger
     assert limit_for(path, authorization=True).most_bytes == known
+    # A browser has no such header: where people send large bodies too, it is their session's cookie that is asked for.
+    assert limit_for(path, authorization=False, cookie=True).most_bytes == (known if known > 100 * MIB else stranger)
+
+
+def test_a_model_may_come_over_a_line_of_half_a_megabit():
+    limit = limit_for("/upload_model", authorization=True)
+    assert 84 * MIB / (64 * KIB) < limit.seconds(84 * MIB) < 3600
 
 
 def test_a_part_may_come_over_a_line_of_a_kilobyte_a_second_and_nothing_else_takes_that_long():

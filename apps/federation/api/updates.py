@@ -1,7 +1,6 @@
 """`PUT, GET /api/v1/rounds/<id>/update` (in parts) and `POST /update` (one multipart body)."""
 
 import hashlib
-import logging
 import os
 import re
 import uuid
@@ -27,7 +26,6 @@ from apps.federation.states import UpdateState
 from apps.federation.tasks import enqueue
 from hospintel_core.envelope import MAX_SIZE
 
-logger = logging.getLogger(__name__)
 PART_BYTES = 4 * 1024 * 1024
 PARTS_KEPT = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -168,7 +166,7 @@ def _append(agent: Agent, round_: Round, digest: str, *, offset: int, length: in
             _make_room(path, round_, agent)
         _write_part(path, body, offset)
     except OSError as error:
-        raise _disk_refusal(error) from error
+        raise storage.disk_refusal(error) from error
     return offset + len(body)
 
 
@@ -193,13 +191,6 @@ def _write_part(path: Path, body: bytes, offset: int) -> None:
 
 def _mismatch(here: int) -> Refusal:
     return Refusal("offset_mismatch", f"{here} bytes are here; go on from there.", 409, received=here)
-
-
-def _disk_refusal(error: OSError) -> Refusal:
-    if error.errno not in storage.DISK_FULL:
-        raise error
-    logger.error("The disk of the upload folder is full")
-    return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
 
 
 def _make_room(path: Path, round_: Round, agent: Agent) -> None:
@@ -229,7 +220,7 @@ def _hand_over(agent: Agent, whole: Path, digest: str, round_id: UUID | None = N
     try:
         update, following = receive.receive(agent, whole, digest, round_id=round_id)
     except OSError as error:
-        raise _disk_refusal(error) from error
+        raise storage.disk_refusal(error) from error
     enqueue(following)
     return update
 
@@ -269,7 +260,7 @@ class UpdateView(AgentView):
                     handle.write(chunk)
         except OSError as error:
             whole.unlink(missing_ok=True)
-            raise _disk_refusal(error) from error
+            raise storage.disk_refusal(error) from error
         update = _hand_over(self.agent, whole, hasher.hexdigest())
         if update.state == UpdateState.REFUSED:
             # The same bytes were sent before.

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
-from apps.federation.models import Evaluation, Round, Update
+from apps.federation.models import Evaluation, Federation, Round, Update
 from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.finish import fail_round, refuse
 from apps.federation.pipeline.open_round import wire_schema
@@ -95,7 +95,7 @@ def judge(update: Update, opened: Opened) -> Judged:
     """
     federation = update.round.run.federation
     head = architectures.get(federation.architecture).head_schema
-    findings = screening.screen(opened.delta, head, max_norm=_max_norm(update))
+    findings = screening.screen(opened.delta, head, max_norm=max_norm(federation, besides=update))
     if findings:
         raise InspectError(findings[0].code, findings[0].detail)
     if REPORT_KEY not in opened.metadata:
@@ -104,18 +104,16 @@ def judge(update: Update, opened: Opened) -> Judged:
     return Judged(screening.l2_norm(opened.delta), report)
 
 
-def _max_norm(update: Update) -> float | None:
+def max_norm(federation: Federation, *, besides: Update | None = None) -> float | None:
     """Return 100 x the median norm of the federation's newest accepted updates; None while there are under three."""
-    norms = list(
-        Update.objects.filter(
-            round__run__federation=update.round.run.federation,
-            norm__isnull=False,
-            state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED],
-        )
-        .exclude(pk=update.pk)
-        .order_by("-decided_at")
-        .values_list("norm", flat=True)[:NORM_HISTORY]
+    accepted = Update.objects.filter(
+        round__run__federation=federation,
+        norm__isnull=False,
+        state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED],
     )
+    if besides is not None:
+        accepted = accepted.exclude(pk=besides.pk)
+    norms = list(accepted.order_by("-decided_at").values_list("norm", flat=True)[:NORM_HISTORY])
     positive = [norm for norm in norms if norm]
     return MAX_NORM_RATIO * statistics.median(positive) if len(positive) >= 3 else None  # noqa: PLR2004
 

@@ -1,6 +1,7 @@
 """Files of the hub: heads by digest, sealed updates, unfinished uploads. Temporary, fsync, rename, fsync folder."""
 
 import errno
+import logging
 import os
 import time
 from contextlib import suppress
@@ -9,9 +10,11 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
+from apps.federation.pipeline.step import Refusal
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
 
+logger = logging.getLogger(__name__)
 WANT_SECONDS = 15
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -28,6 +31,14 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def disk_refusal(error: OSError) -> Refusal:
+    """Return what a caller is told whose upload has no room; anything else that went wrong is raised again."""
+    if error.errno not in DISK_FULL:
+        raise error
+    logger.error("The disk of the upload folder is full")
+    return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
 
 
 def size_of(path: Path) -> int:
@@ -149,6 +160,11 @@ def adopt_sealed(part: Path, update_id: UUID) -> None:
         os.fsync(handle.fileno())
     part.replace(target)
     _fsync_folder(target.parent)
+
+
+def quarantine_folder() -> Path:
+    """Return where models that people uploaded lie until they are read."""
+    return Path(settings.UPLOAD_DIR) / "models"
 
 
 def discard_sealed(update_id: UUID) -> None:

@@ -1,0 +1,267 @@
+"""A model that a person uploads: kept in quarantine, read apart by a worker, proposed for review or refused."""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db import IntegrityError
+from django.db.models import F, Q
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.audit.api import Conflict, advance, record, transaction
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.inspect import max_norm
+from apps.federation.pipeline.propose import MOST_NOTE, propose
+from apps.federation.pipeline.step import Next, Refusal
+from apps.finetune.models import ModelUpload
+from apps.finetune.pipeline import lease as leases
+from apps.finetune.states import MODEL_UPLOAD_LIVE, ModelUploadState
+from hospintel_core import apart, architectures, h5, screening, uploaded, weights
+from hospintel_core.apart import Answer
+from hospintel_core.architectures import Architecture
+from hospintel_core.errors import ModelFileError
+
+WORKER = "system:worker"
+TICK = "system:tick"
+MAX_TRIES = 3
+QUEUED_SECONDS = 15
+# Longer than reading can take.
+READING_SECONDS = 90
+ORPHAN_SECONDS = 3600
+_STARTS = (h5.MAGIC, b"PK\x03\x04")
+
+
+def receive(
+    user: User, chunks: Iterable[bytes], *, note: str = "", federation: Federation | None = None
+) -> ModelUpload:
+    """Put an uploaded file into quarantine, to be read by a worker. Nothing in it is looked at but its first bytes.
+
+    Args:
+        user: who uploads it, and has the fine-tuning lease.
+        chunks: the file.
+        note: what they say about it.
+        federation: whose model it is; `brain-mri` where none is named.
+
+    Raises:
+        Refusal: `lease_lost` or `upload_waiting` (409), `note_long` (400), `body_too_large` (413), `model_unreadable`
+            (422) for what is no .h5 or .keras file at all, or `hub_disk_full` (507).
+    """
+    federation = federation or leases.default_federation()
+    note = " ".join(note.split())
+    if len(note) > MOST_NOTE:
+        raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)
+    held = leases.current(federation)
+    if held is None or held.holder_id != user.pk:
+        raise leases.lost()
+    if ModelUpload.objects.filter(federation=federation, state__in=MODEL_UPLOAD_LIVE).exists():
+        raise _waiting()
+    pk = uuid.uuid4()
+    try:
+        size, digest = _write(path_of(pk), chunks)
+        return _insert(pk, user, federation, note=note, size=size, digest=digest)
+    except BaseException as error:
+        discard(pk)
+        if isinstance(error, OSError):
+            raise storage.disk_refusal(error) from error
+        raise
+
+
+def _waiting() -> Refusal:
+    return Refusal("upload_waiting", "The model that was uploaded before is still being read. Wait a moment.", 409)
+
+
+def path_of(pk: UUID) -> Path:
+    """Return where the file of an upload lies until it has been read."""
+    return storage.quarantine_folder() / f"{pk}.model"
+
+
+def discard(pk: UUID) -> None:
+    """Delete the file of an upload; nothing happens where it is gone already."""
+    path_of(pk).unlink(missing_ok=True)
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
+    """Write a new file that only the hub's user may read. Returns its size and SHA-256."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hasher, size = hashlib.sha256(), 0
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        for chunk in chunks:
+            if size == 0 and not chunk.startswith(_STARTS):
+                raise Refusal("model_unreadable", apart.DETAILS["model_unreadable"], 422)
+            size += len(chunk)
+            if size > uploaded.MAX_BYTES:
+                raise Refusal("body_too_large", f"A model has at most {uploaded.MAX_BYTES >> 20} MiB.", 413)
+            hasher.update(chunk)
+            file.write(chunk)
+        if size == 0:
+            raise Refusal("model_unreadable", "The file is empty.", 422)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, hasher.hexdigest()
+
+
+def _insert(pk: UUID, user: User, federation: Federation, *, note: str, size: int, digest: str) -> ModelUpload:
+    try:
+        with transaction():
+            held = leases.held_by(user, federation)
+            current = ModelVersion.objects.get(pk=Federation.objects.values_list("current").get(pk=federation.pk)[0])
+            upload = ModelUpload.objects.create(
+                id=pk,
+                federation=federation,
+                author=user,
+                lease=held,
+                parent=current,
+                note=note,
+                size=size,
+                digest=digest,
+                received_at=timezone.now(),
+            )
+            record(
+                "model_upload.received",
+                actor=user.actor,
+                obj=upload,
+                objects=[current],
+                size=size,
+                digest=digest,
+                lease=held.token,
+            )
+    except IntegrityError as error:
+        raise _waiting() from error
+    return upload
+
+
+def read(upload_id: UUID) -> list[Next]:
+    """Read a received file apart and propose its head, or refuse it; nothing happens where its state is another one.
+
+    Raises:
+        OSError, RuntimeError, StorageError: something other than the file is at fault; the tick tries again.
+    """
+    upload = _claim(upload_id)
+    if upload is None:
+        return []
+    architecture = architectures.get(upload.federation.architecture)
+    answer: Answer | None = None
+    following: list[Next] = []
+    try:
+        if upload.tries > MAX_TRIES:
+            raise Refusal("stuck", "The hub could not read the file, three times over. Its log says why.")
+        answer = _ask(upload, architecture)
+        digest = storage.store_head(weights.dumps(_judged(upload, answer, architecture)))
+        following = _propose(upload, digest, answer)
+    except (ModelFileError, Refusal) as error:
+        _refuse(upload, error.code, error.detail, answer)
+    except Conflict:
+        # It was given to another worker meanwhile: that one's word holds.
+        return []
+    discard(upload.pk)
+    return following
+
+
+def _claim(upload_id: UUID) -> ModelUpload | None:
+    upload = (
+        ModelUpload.objects.select_related("federation", "author", "parent")
+        .filter(pk=upload_id, state=ModelUploadState.RECEIVED)
+        .first()
+    )
+    if upload is None:
+        return None
+    try:
+        with transaction():
+            changes = {"tries": F("tries") + 1, "claimed_at": timezone.now()}
+            advance(upload, ModelUploadState.READING, actor=WORKER, changes=changes)
+    except Conflict:
+        return None
+    return upload
+
+
+def _ask(upload: ModelUpload, architecture: Architecture) -> Answer:
+    try:
+        return apart.ask(path_of(upload.pk), architecture)
+    except FileNotFoundError as error:
+        raise Refusal("upload_lost", "The file is no longer on the hub. Upload it again.") from error
+
+
+def _judged(upload: ModelUpload, answer: Answer, architecture: Architecture) -> weights.Arrays:
+    """Return the head that was read, if it could be the next version. Raises ModelFileError or Refusal."""
+    head = apart.head_of(answer, architecture)
+    schema = architecture.head_schema
+    findings = screening.screen(head, schema)
+    if not findings:
+        parent = storage.read_head(upload.parent.digest, schema)
+        delta = {name: np.subtract(head[name], parent[name]) for name in head}
+        findings = screening.screen(delta, schema, max_norm=max_norm(upload.federation))
+    if findings:
+        raise Refusal(findings[0].code, findings[0].detail)
+    return head
+
+
+def _propose(upload: ModelUpload, digest: str, answer: Answer) -> list[Next]:
+    def proposed(version: ModelVersion) -> None:
+        changes = {"version": version, "decided_at": timezone.now(), **_cost(answer)}
+        advance(upload, ModelUploadState.PROPOSED, actor=WORKER, changes=changes, objects=[version], **_cost(answer))
+
+    return propose(
+        upload.federation,
+        digest=digest,
+        source=ModelVersion.Source.UPLOAD,
+        parent=upload.parent,
+        author=upload.author,
+        note=upload.note,
+        also=proposed,
+    )[1]
+
+
+def _refuse(upload: ModelUpload, code: str, detail: str, answer: Answer | None) -> None:
+    cost = _cost(answer) if answer else {}
+    changes = {"code": code, "detail": detail[:200], "decided_at": timezone.now(), **cost}
+    try:
+        with transaction():
+            advance(
+                upload, ModelUploadState.REFUSED, actor=WORKER, changes=changes, outcome="refused", code=code, **cost
+            )
+    except Conflict:
+        # As in `read`: another worker has it.
+        upload.refresh_from_db()
+
+
+def _cost(answer: Answer) -> dict[str, Any]:
+    return {"isolated": answer.isolated, "read_ms": int(answer.seconds * 1000), "peak_bytes": answer.peak_bytes}
+
+
+def due() -> list[UUID]:
+    """Return the uploads that a worker should read now, those whose worker died among them."""
+    now = timezone.now()
+    given_up = now - timedelta(seconds=READING_SECONDS)
+    for upload in ModelUpload.objects.filter(state=ModelUploadState.READING, claimed_at__lte=given_up):
+        _give_back(upload)
+    late = now - timedelta(seconds=QUEUED_SECONDS)
+    rows = ModelUpload.objects.filter(Q(queued_at=None) | Q(queued_at__lte=late), received_at__lte=late)
+    rows = rows.filter(state=ModelUploadState.RECEIVED)
+    return [pk for pk in list(rows.values_list("pk", flat=True)) if rows.filter(pk=pk).update(queued_at=now)]
+
+
+def _give_back(upload: ModelUpload) -> None:
+    try:
+        with transaction():
+            advance(upload, ModelUploadState.RECEIVED, actor=TICK, reason="worker_lost")
+    except Conflict:
+        # It was decided in the same moment.
+        upload.refresh_from_db()
+
+
+def tidy() -> None:
+    """Delete the files of uploads that are decided, and those that no upload came of."""
+    waiting = set(ModelUpload.objects.filter(state__in=MODEL_UPLOAD_LIVE).values_list("pk", flat=True))
+    kept = {path_of(pk) for pk in waiting}
+    for path in storage.quarantine_folder().glob("*.model"):
+        if path not in kept and storage.modified(path) < time.time() - ORPHAN_SECONDS:
+            path.unlink(missing_ok=True)
