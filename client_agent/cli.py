@@ -54,7 +54,7 @@ HomeOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder or zip file of class folders with PNG or JPEG scans.", show_default=False, readable=False
+        help="Folder or zip file of class folders with PNG, JPEG or DICOM scans.", show_default=False, readable=False
     ),
 ]
 WeightsOption = Annotated[

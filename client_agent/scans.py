@@ -175,7 +175,7 @@ def require_enough(usable: int, explanation: str) -> None:
         raise DataError(
             "too_few_scans",
             f"{usable} usable scans ({explanation}); training needs at least {MIN_SCANS}",
-            "put PNG or JPEG scans into the class folders, then start the agent again",
+            "put PNG, JPEG or DICOM scans into the class folders, then start the agent again",
         )
 
 

@@ -22,7 +22,7 @@ _END_64: Final = b"PK\x06\x07"
 _LISTED_BYTES: Final = 1024
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _CLUTTER: Final = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "system volume information", "$recycle.bin"}
+    {"__macosx", "thumbs.db", "desktop.ini", "dicomdir", "lost+found", "system volume information", "$recycle.bin"}
 )
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 

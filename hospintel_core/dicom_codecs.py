@@ -1,16 +1,27 @@
-"""Decoding the compressed picture of a DICOM file, with pydicom's decoders on top of GDCM and Pillow.
+"""Decoding the compressed picture of a DICOM file: pydicom's decoders where they are safe, else GDCM at arm's length.
 
 A decoder is given the picture's bytes and a handful of numbers, nothing else of the file. What a stream says about
 its own size is compared with the header first, because decoders allocate what the stream says.
 """
 
+import contextlib
+import json
 import logging
 import struct
+import subprocess
+import sys
+import tempfile
 import threading
 import warnings
-from dataclasses import dataclass
-from typing import Final, cast
 
+# pydicom loads GDCM, which brings a zlib of its own. If it is what loads the system's, that one calls into GDCM's, and
+# the next PNG that anybody writes in this process ends in corrupted memory: the system's has to be there first.
+import zlib  # noqa: F401
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from hospintel_core import confine, dicom_child
 from hospintel_core.errors import DicomError
 
 log = logging.getLogger(__name__)
@@ -20,19 +31,24 @@ _JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91
 _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _RLE: Final = "1.2.840.10008.1.2.5"
+_GDCM: Final = "gdcm"
 
 # One decoder for each transfer syntax, so that every machine that reads a file sees the same pixels.
 DECODERS: Final[dict[str, str]] = {
     _JPEG_BASELINE: "pillow",
-    **dict.fromkeys(_JPEG_LOSSLESS, "gdcm"),
-    **dict.fromkeys(_JPEG_LS, "gdcm"),
-    **dict.fromkeys(_JPEG_2000, "gdcm"),
+    **dict.fromkeys(_JPEG_2000, "pillow"),
     _RLE: "pydicom",
+    **dict.fromkeys(_JPEG_LOSSLESS, _GDCM),
+    **dict.fromkeys(_JPEG_LS, _GDCM),
 }
+WALL_SECONDS: Final = 30.0
+_ROOT: Final = str(Path(__file__).resolve().parents[1])
+# -I leaves out what the environment says about Python's path; the code is where this file is.
+_START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hospintel_core import dicom_child as c; c.main()"
 _MARKER: Final = 0xFF
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them; SOF55 is JPEG-LS.
 _FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-_SOF: Final = struct.Struct(">HHB")  # rows, columns, components
+_SOF: Final = struct.Struct(">BHHB")  # precision, rows, columns, components
 _SIZ: Final = struct.Struct(">HHIIIIxxxxxxxxxxxxxxxxH")  # length, profile, right, bottom, left, top, tiles, components
 # warnings.catch_warnings changes the state of the whole process.
 _one_at_a_time = threading.Lock()
@@ -58,72 +74,117 @@ def decode(syntax: str, stream: bytes, layout: Layout) -> bytes:
     """Decode one compressed frame into little-endian samples of ``layout``.
 
     Raises DicomError: dicom_undecodable, also where the stream's own size is not the header's.
+    RuntimeError: the process for it did not work, for a reason that is not in the stream.
     """
+    precision = _check_stream(syntax, stream, layout)
+    if DECODERS[syntax] == _GDCM:
+        found = _decode_apart(syntax, stream, layout, precision if syntax in _JPEG_LS else layout.stored)
+    else:
+        found = _decode_here(syntax, stream, layout)
+    if len(found) != layout.size:
+        raise _undecodable()
+    return found
+
+
+def _decode_here(syntax: str, stream: bytes, layout: Layout) -> bytes:
     # Most files are not compressed, and pydicom is slow to load.
     from pydicom.encaps import encapsulate  # noqa: PLC0415
     from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
 
-    _check_stream(syntax, stream, layout)
+    options: dict[str, Any] = {
+        "decoding_plugin": DECODERS[syntax],
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "number_of_frames": 1,
+        "pixel_keyword": "PixelData",
+    }
     with _one_at_a_time, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         # The traceback of each failure goes to pydicom's logger; here it becomes one sentence.
         theirs = logging.getLogger("pydicom")
         before, theirs.disabled = theirs.disabled, True
         try:
-            buffer, facts = get_decoder(syntax).as_buffer(
-                encapsulate([stream], has_bot=False),
-                raw=True,
-                validate=False,
-                decoding_plugin=DECODERS[syntax],
-                rows=layout.rows,
-                columns=layout.columns,
-                bits_allocated=layout.allocated,
-                bits_stored=layout.stored,
-                pixel_representation=int(layout.signed),
-                samples_per_pixel=1,
-                photometric_interpretation="MONOCHROME2",
-                number_of_frames=1,
-                pixel_keyword="PixelData",
+            buffer, _ = get_decoder(syntax).as_buffer(
+                encapsulate([stream], has_bot=False), raw=True, validate=False, **options
             )
         except MemoryError:
             raise
-        except Exception as error:  # Three libraries, each with kinds of its own.
+        except Exception as error:  # Pillow and pydicom, each with kinds of its own.
             raise _undecodable() from error
         finally:
             theirs.disabled = before
     for warning in told:
         log.warning("while a DICOM picture was decoded: %s", warning.message)
-    if facts["bits_allocated"] != layout.allocated or len(buffer) != layout.size:
-        raise _undecodable()
     return bytes(buffer)
 
 
-def _check_stream(syntax: str, stream: bytes, layout: Layout) -> None:
+def _decode_apart(syntax: str, stream: bytes, layout: Layout, precision: int) -> bytes:
+    asked = {"syntax": syntax, "rows": layout.rows, "columns": layout.columns, "signed": layout.signed}
+    asked |= {"allocated": layout.allocated, "precision": precision}
+    with (
+        tempfile.TemporaryDirectory(prefix="hospintel-dicom-") as empty,
+        subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-I", "-c", _START, _ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=empty,
+            env={"LANG": "C.UTF-8"},
+        ) as process,
+    ):
+        stdin, stdout = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        timer = threading.Timer(WALL_SECONDS, process.kill)
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError), stdin:
+                stdin.write(json.dumps(asked).encode() + b"\n")
+                stdin.write(stream)
+            found = stdout.read(layout.size + 1)
+        finally:
+            timer.cancel()
+            # It is done, or says more than a picture.
+            process.kill()
+    if process.returncode > 0 and process.returncode not in {dicom_child.FAILED, confine.TRIPPED}:
+        raise RuntimeError(f"The process that decodes DICOM pictures ended with {process.returncode}.")
+    return found
+
+
+def _check_stream(syntax: str, stream: bytes, layout: Layout) -> int:
+    """Compare sizes; the bits of a sample that the stream speaks of, where it is a JPEG."""
     if syntax == _RLE:
-        return
-    size = _jpeg_2000_size(stream) if syntax in _JPEG_2000 else _jpeg_size(stream)
-    if size != (layout.rows, layout.columns, 1):
+        return layout.stored
+    if syntax in _JPEG_2000:
+        size, precision = _jpeg_2000_size(stream), layout.stored
+    else:
+        precision, *size = _jpeg_header(stream)
+    if list(size) != [layout.rows, layout.columns, 1] or not layout.stored <= precision <= layout.allocated:
         raise _undecodable()
+    return precision
 
 
-def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int] | None:
+def _jpeg_2000_size(stream: bytes) -> list[int]:
     """Rows, columns, components of a JPEG 2000 stream, whose size comes first (ISO 15444-1, A.5.1)."""
     if not stream.startswith(b"\xff\x4f\xff\x51") or len(stream) < 4 + _SIZ.size:
-        return None
+        return []
     _, _, right, bottom, left, top, components = _SIZ.unpack_from(stream, 4)
-    return bottom - top, right - left, components
+    return [bottom - top, right - left, components]
 
 
-def _jpeg_size(stream: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns, components of a JPEG or JPEG-LS stream, from its frame header (ISO 10918-1, B.2.2)."""
+def _jpeg_header(stream: bytes) -> tuple[int, ...]:
+    """Precision, rows, columns, components of a JPEG or JPEG-LS stream, from its frame header (ISO 10918-1, B.2.2)."""
     at = 2
     while stream.startswith(b"\xff\xd8") and at + 4 + _SOF.size <= len(stream) and stream[at] == _MARKER:
         kind = stream[at + 1]
         if kind in _FRAME_HEADERS:
-            return cast("tuple[int, int, int]", _SOF.unpack_from(stream, at + 5))
+            return _SOF.unpack_from(stream, at + 4)
         # A marker may be filled up with more of its first byte.
         at += 1 if kind == _MARKER else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-    return None
+    return (0,)
 
 
 def _undecodable() -> DicomError:

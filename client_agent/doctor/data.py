@@ -85,7 +85,7 @@ def _files(problems: Sequence[Problem]) -> Finding:
         "files",
         "scans_unusable",
         f"{_count(len(problems), 'file')} cannot be used: {_listed(shown, len(problems))}",
-        "export them again as PNG or JPEG, or remove them; until then they are left out",
+        "export them again as PNG, JPEG or single-frame DICOM, or remove them; until then they are left out",
         codes=dict(sorted(codes.items())),
         files=[{"name": problem.name, "code": problem.code} for problem in problems],
     )

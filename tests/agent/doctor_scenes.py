@@ -14,6 +14,7 @@ from typing import Any
 
 import certificates
 from conftest import Command
+from dicom_files import dicom, ramp
 from hub_double import HubDouble
 from proxy_double import ProxyDouble
 
@@ -201,12 +202,15 @@ def empty_class(scene: Scene) -> None:
 
 
 def corrupt_files(scene: Scene) -> None:
-    """Cut short, empty, no picture, unreadable names, copies, and one scan in two classes."""
+    """Cut short, empty, no picture, unreadable names, copies, one scan in two classes; DICOM, good and bad."""
     data = scene.copied_scans()
     scans = sorted((data / "glioma").iterdir())
     (data / "glioma" / "cut.png").write_bytes(scans[0].read_bytes()[:300])
     (data / "glioma" / "empty.png").touch()
     (data / "meningioma" / "letter.doc").write_text("Dear colleague")
+    (data / "meningioma" / "IM0001").write_bytes(dicom(ramp(), stored=12, PatientName="SECRET"))
+    (data / "pituitary" / "series.dcm").write_bytes(dicom(ramp(), stored=12, NumberOfFrames=2, PatientName="SECRET"))
+    (data / "pituitary" / "DICOMDIR").write_bytes(b"the list that comes with scans on a disc")
     (data / "meningioma" / "a\x1b[31mb.png").touch()
     shutil.copy(scans[1], data / "glioma" / "again.png")
     shutil.copy(scans[2], data / "notumor" / "moved.png")
