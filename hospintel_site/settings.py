@@ -122,6 +122,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apps.accounts.middleware.BrowserSessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -138,6 +139,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "apps.accounts.context.permissions",
+                "apps.accounts.context.session",
             ],
         },
     }
@@ -159,6 +161,9 @@ LOGIN_ATTEMPTS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_ATTEMPTS_OF_ADDRESS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS_OF_ADDRESS", 100, low=1, high=100_000)
 # The workbench: how long the lease lasts without a write of its holder.
 LEASE_MINUTES = env.integer("HOSPINTEL_LEASE_MINUTES", 60, low=1, high=24 * 60)
+# A browser session ends after so long without a step, and at the latest after so long.
+SESSION_IDLE_SECONDS = 60 * env.integer("HOSPINTEL_SESSION_IDLE_MINUTES", 15, low=5, high=12 * 60)
+SESSION_LONGEST_SECONDS = 3600 * env.integer("HOSPINTEL_SESSION_HOURS", 12, low=1, high=7 * 24)
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -223,7 +228,12 @@ SESSION_COOKIE_NAME = "__Host-session" if SECURE else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if SECURE else "csrf"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600
+# The hub knows when a session ends (accounts/session_store.py); the browser forgets its cookie when it is closed.
+SESSION_ENGINE = "apps.accounts.session_store"
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
+# Says on the sign-in page why the last session ended.
+SESSION_END_COOKIE_NAME = "__Host-session-end" if SECURE else "session-end"
 # The web server refuses larger bodies before they are read (server.py); this is Django's limit for parsing in memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 

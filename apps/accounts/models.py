@@ -1,5 +1,6 @@
 """People, hospitals, memberships, and the one-time link that makes the first administrator."""
 
+import secrets
 import uuid
 from typing import Any
 
@@ -7,6 +8,7 @@ from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 
 class Role(models.TextChoices):
@@ -20,6 +22,24 @@ class Role(models.TextChoices):
 def flags(role: str) -> dict[str, bool]:
     """Return Django's own two flags as they follow from the role."""
     return {"is_staff": role == Role.ADMIN, "is_superuser": role == Role.ADMIN}
+
+
+class SessionEnd(models.TextChoices):
+    """Why a browser session is over, as the sign-in page says it."""
+
+    ELSEWHERE = "elsewhere", "You signed in elsewhere. An account is open in one browser at a time."
+    IDLE = "idle", "You were signed out because nothing was done for a while."
+    LIMIT = "limit", "You were signed out because the session had reached its longest time."
+    PASSWORD = "password", "Your password was changed. Sign in with the new one."
+    ROLE = "role", "Your role was changed. Sign in anew."
+    ADMIN = "admin", "An administrator signed you out."
+    DEACTIVATED = "deactivated", "Your account is deactivated."
+    UNKNOWN = "unknown", "Your session is over."
+
+
+def ending(why: SessionEnd) -> dict[str, str]:
+    """Return the columns of a person that end every session they have: another epoch, and why."""
+    return {"session_epoch": secrets.token_hex(16), "session_end": why}
 
 
 class PersonManager(UserManager["User"]):
@@ -44,6 +64,9 @@ class User(AbstractUser):
     """A person who signs in. The role decides; Django's flags only mirror it, and the database holds them to it."""
 
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.USER)
+    # What the person's one browser session is proven by, beside the password; another value ends it (`ending`).
+    session_epoch = models.CharField(max_length=32, default="", editable=False)
+    session_end = models.CharField(max_length=20, default="", editable=False)
 
     objects = PersonManager()  # type: ignore[misc] # django-stubs types the base class' manager more narrowly
 
@@ -61,6 +84,11 @@ class User(AbstractUser):
     def actor(self) -> str:
         """Return the name under which the audit knows this person."""
         return f"user:{self.pk}"
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Return what Django and channels compare a session with, at each request and each event."""
+        proof = f"{self.password}\0{self.session_epoch}"
+        return salted_hmac("hospintel.session", proof, secret=secret, algorithm="sha256").hexdigest()
 
 
 class Hospital(models.Model):

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, NoReturn
+from urllib.parse import urlsplit
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.accounts.models import Role, User
 from apps.audit.api import deny
@@ -58,6 +60,16 @@ def refuse(request: HttpRequest, what: str) -> NoReturn:
     raise PermissionDenied
 
 
+def _page_of(request: HttpRequest) -> str:
+    """Return where somebody goes on after signing in: the page, or the one whose form was sent too late."""
+    if request.method in {"GET", "HEAD"}:
+        return request.get_full_path()
+    referer = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(referer, {request.get_host()}, require_https=request.is_secure()):
+        return "/"
+    return urlsplit(referer)._replace(scheme="", netloc="").geturl() or "/"
+
+
 def require(what: str) -> Callable[[View], View]:
     """Guard a page: strangers go to the login page, people without the role get 403."""
     if what not in MAY:
@@ -67,7 +79,7 @@ def require(what: str) -> Callable[[View], View]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                return redirect_to_login(request.get_full_path())
+                return redirect_to_login(_page_of(request))
             if not may(request.user, what):
                 refuse(request, what)
             return view(request, *args, **kwargs)

@@ -61,8 +61,8 @@ function changed(events) {
 
 async function poll() {
   try {
-    const answer = await fetch(`/api/v1/events?after=${seq}`);
-    if (answer.status === 403) window.location.reload();
+    const answer = await fetch(`/api/v1/events?after=${seq}`, { headers: { "X-Background": "1" } });
+    if (answer.status === 401 || answer.status === 403) window.location.reload();
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     changed((await answer.json()).events);
     if (!isOpen) say("off", "Reconnecting");

@@ -71,6 +71,11 @@ def sign_out(cast, client):
     assert client.post("/accounts/logout/").status_code == 302
 
 
+def sign_in_elsewhere(cast, client):
+    fields = {"username": cast.north_doctor.username, "password": "correct horse battery"}
+    assert HubClient().post("/accounts/login/", fields).status_code == 302
+
+
 def deactivate(cast, client):
     set_active(own_copy(cast), active=False, actor=cast.admin.actor)
 
@@ -98,9 +103,10 @@ def new_password(cast, client):
     ("change", "code"),
     [
         (sign_out, SIGN_IN_FIRST),
+        (sign_in_elsewhere, SIGN_IN_FIRST),
         (deactivate, SIGN_IN_FIRST),
         (new_password, SIGN_IN_FIRST),
-        (new_role, RIGHTS_CHANGED),
+        (new_role, SIGN_IN_FIRST),
         (join, RIGHTS_CHANGED),
         (leave, RIGHTS_CHANGED),
     ],

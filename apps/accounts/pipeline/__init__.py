@@ -3,10 +3,8 @@
 from apps.accounts.pipeline.passwords import (
     add_person,
     change_password,
-    end_sessions,
     find_password_link,
     issue_password_link,
-    sessions_of,
     use_password_link,
 )
 from apps.accounts.pipeline.people import (
@@ -25,6 +23,7 @@ from apps.accounts.pipeline.people import (
     remove_member,
     set_active,
 )
+from apps.accounts.pipeline.sessions import begin_session, end_sessions, is_signed_in
 from apps.accounts.pipeline.sign_in import Locked, authenticate
 
 __all__ = [
@@ -35,6 +34,7 @@ __all__ = [
     "add_person",
     "assign_permissions",
     "authenticate",
+    "begin_session",
     "change_password",
     "change_person",
     "change_role",
@@ -45,10 +45,10 @@ __all__ = [
     "end_sessions",
     "find_first_admin_link",
     "find_password_link",
+    "is_signed_in",
     "issue_first_admin_link",
     "issue_password_link",
     "remove_member",
-    "sessions_of",
     "set_active",
     "use_password_link",
 ]

@@ -1,18 +1,16 @@
-"""Passwords: set with a one-time link that an administrator issued, or changed by their owner; and sessions.
+"""Passwords: set with a one-time link that an administrator issued, or changed by their owner.
 
 A password is hashed, which is slow on purpose, before a transaction begins. A new password ends every session that was
-begun with the old one: Django compares them at each request, and their rows are deleted.
+begun with the old one.
 """
 
 import secrets
 from datetime import timedelta
 
-from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.hashers import check_password, make_password
-from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from apps.accounts.models import Hospital, PasswordLink, Role, User
+from apps.accounts.models import Hospital, PasswordLink, Role, SessionEnd, User, ending
 from apps.accounts.pipeline.lockout import release, take
 from apps.accounts.pipeline.people import AccountError, add_member, create_without_password, secret_hash
 from apps.audit.api import deny, record, transaction
@@ -60,21 +58,20 @@ def use_password_link(token: str, password: str) -> User:
     """Set the password of the link's person, and end their sessions. Raises AccountError(link_invalid)."""
     hashed = make_password(password)
     link = find_password_link(token)
-    sessions = [] if link is None else sessions_of(link.user)
+    changed = {"password": hashed, **ending(SessionEnd.PASSWORD)}
     with transaction():
         now = timezone.now()
         fresh = PasswordLink.objects.filter(token_hash=secret_hash(token), used_at=None, expires_at__gt=now)
         person = User.objects.filter(pk=link.user.pk, is_active=True) if link else User.objects.none()
-        if link is None or fresh.update(used_at=now) != 1 or person.update(password=hashed) != 1:
+        if link is None or fresh.update(used_at=now) != 1 or person.update(**changed) != 1:
             raise AccountError("link_invalid", "This link is no longer valid.")
-        Session.objects.filter(pk__in=sessions).delete()
         record("person.password", actor=link.user.actor, obj=link.user, visibility="admin", by="link")
     link.user.refresh_from_db()
     return link.user
 
 
-def change_password(user: User, old: str, new: str, *, address: str, session: str) -> None:
-    """Change one's own password, and end one's other sessions and any open link that would set another.
+def change_password(user: User, old: str, new: str, *, address: str) -> None:
+    """Change one's own password, and end one's sessions and any open link that would set another.
 
     The old one is guessed no more often than at the login page: a browser left open tells nobody the password.
 
@@ -83,7 +80,6 @@ def change_password(user: User, old: str, new: str, *, address: str, session: st
         old: the present password, as typed.
         new: the next one, which the rules allow.
         address: where the call comes from.
-        session: the key of the session that stays.
 
     Raises:
         AccountError: `password_wrong`, or `password_changed` if it was changed in the same moment.
@@ -95,28 +91,11 @@ def change_password(user: User, old: str, new: str, *, address: str, session: st
         deny("person.password", code="password_wrong", actor=user.actor, address=address, obj=user)
         raise AccountError("password_wrong", "This is not your present password.")
     release(attempt)
-    hashed = make_password(new)
-    others = [key for key in sessions_of(user) if key != session]
+    changed = {"password": make_password(new), **ending(SessionEnd.PASSWORD)}
     with transaction():
-        if User.objects.filter(pk=user.pk, password=before).update(password=hashed) != 1:
+        if User.objects.filter(pk=user.pk, password=before).update(**changed) != 1:
             raise AccountError("password_changed", "Your password was changed in this moment. Sign in anew.")
-        Session.objects.filter(pk__in=others).delete()
         # Who changes a password because somebody else may know it shuts that door too.
         PasswordLink.objects.filter(user=user, used_at=None).delete()
         record("person.password", actor=user.actor, obj=user, visibility="admin", by="owner")
-    user.password = hashed
-
-
-def sessions_of(user: User) -> list[str]:
-    """Return the keys of a person's sessions that are not over."""
-    open_ones = Session.objects.filter(expire_date__gt=timezone.now())
-    return [one.pk for one in open_ones.iterator() if one.get_decoded().get(SESSION_KEY) == str(user.pk)]
-
-
-def end_sessions(user: User, *, actor: str, keep: str = "") -> int:
-    """Sign a person out everywhere, but for the session `keep`. Returns how many sessions ended."""
-    others = [key for key in sessions_of(user) if key != keep]
-    with transaction():
-        ended = Session.objects.filter(pk__in=others).delete()[0]
-        record("person.sign_out", actor=actor, obj=user, visibility="admin", sessions=ended)
-    return ended
+    user.refresh_from_db(fields=["password", "session_epoch"])

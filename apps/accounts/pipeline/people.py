@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 from guardian.shortcuts import assign_perm
 
-from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, User, flags
+from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, SessionEnd, User, ending, flags
 from apps.audit.api import record, transaction
 
 FIRST_ADMIN_MINUTES = 30
@@ -107,16 +107,17 @@ def change_person(user: User, *, role: Role, hospitals: list[Hospital], actor: s
 
 
 def change_role(user: User, role: Role, *, actor: str) -> None:
-    """Give a person another role. Raises AccountError(last_admin) for the only active one."""
+    """Give a person another role and sign them out. Raises AccountError(last_admin) for the only active one."""
     with transaction():
         before = user.role
         if before == role:
             return
         _keep_an_admin(user)
-        if User.objects.filter(pk=user.pk, role=before).update(role=role, **flags(role)) != 1:
+        changed = {"role": role, **flags(role), **ending(SessionEnd.ROLE)}
+        if User.objects.filter(pk=user.pk, role=before).update(**changed) != 1:
             raise AccountError("role_changed", "Somebody else changed this person's role just now.")
         record("person.role", actor=actor, obj=user, visibility="admin", was=before, role=str(role))
-    user.refresh_from_db(fields=["role", "is_staff", "is_superuser"])
+    user.refresh_from_db(fields=["role", "is_staff", "is_superuser", "session_epoch"])
 
 
 def set_active(user: User, *, active: bool, actor: str) -> None:
@@ -124,7 +125,8 @@ def set_active(user: User, *, active: bool, actor: str) -> None:
     with transaction():
         if not active:
             _keep_an_admin(user)
-        if User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active):
+        over = {} if active else ending(SessionEnd.DEACTIVATED)
+        if User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active, **over):
             record("person.activate" if active else "person.deactivate", actor=actor, obj=user, visibility="admin")
     user.is_active = active
 

@@ -1,16 +1,19 @@
 """The own account: role, hospitals, sessions, theme, password; and the page of a link that sets a password."""
 
+from http import HTTPStatus
 from typing import cast
 
+from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login, update_session_auth_hash
-from django.http import Http404, HttpRequest, HttpResponse
+from django.contrib.auth import update_session_auth_hash
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts import pipeline
+from apps.accounts.context import session_left
 from apps.accounts.forms import NewPasswordForm, OwnPasswordForm
 from apps.accounts.models import User
 from apps.accounts.roles import require
@@ -27,14 +30,14 @@ def account(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @require("see_own_account")
 def new_password(request: HttpRequest) -> HttpResponseBase:
-    """Change the reader's password; the other sessions end."""
+    """Change the reader's password; this browser stays signed in."""
     user = _person(request)
     form = OwnPasswordForm(user, request.POST)
     if not form.is_valid():
         return _page(request, form)
     old, new, address = form.cleaned_data["old_password"], form.cleaned_data["new_password1"], client_address(request)
     try:
-        pipeline.change_password(user, old, new, address=address, session=request.session.session_key or "")
+        pipeline.change_password(user, old, new, address=address)
     except pipeline.Locked as locked:
         form.add_error("old_password", locked.detail)
         answer = _page(request, form, status=429)
@@ -45,18 +48,17 @@ def new_password(request: HttpRequest) -> HttpResponseBase:
         return _page(request, form)
     # This browser stays signed in, under a new session key.
     update_session_auth_hash(request, user)
-    messages.success(request, "Your password is changed. You are signed out everywhere else.")
+    messages.success(request, "Your password is changed.")
     return redirect("accounts:account")
 
 
-@require_POST
-@require("see_own_account")
-def sign_out_elsewhere(request: HttpRequest) -> HttpResponseBase:
-    """End the reader's other sessions."""
-    user = _person(request)
-    ended = pipeline.end_sessions(user, actor=user.actor, keep=request.session.session_key or "")
-    messages.success(request, f"{ended} other session{'' if ended == 1 else 's'} ended.")
-    return redirect("accounts:account")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def session(request: HttpRequest) -> HttpResponseBase:
+    """Say in how many seconds the session ends; POST makes it last, as any step does."""
+    if not request.user.is_authenticated:
+        return JsonResponse({"code": "not_authenticated", "detail": "Sign in."}, status=HTTPStatus.UNAUTHORIZED)
+    return JsonResponse(session_left(request))
 
 
 @never_cache
@@ -70,9 +72,9 @@ def password_link(request: HttpRequest, token: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             user = pipeline.use_password_link(token, form.cleaned_data["new_password1"])
+            pipeline.begin_session(request, user, address=client_address(request))
         except pipeline.AccountError:
             raise Http404 from None
-        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
         messages.success(request, "Your password is set. You are signed in.")
         return redirect("/")
     return render(request, "accounts/password_link.html", {"form": form, "person": link.user})
@@ -87,7 +89,8 @@ def _page(request: HttpRequest, form: OwnPasswordForm, status: int = 200) -> Htt
     user = _person(request)
     context = {
         "form": form,
+        "idle_minutes": settings.SESSION_IDLE_SECONDS // 60,
+        "longest_hours": settings.SESSION_LONGEST_SECONDS // 3600,
         "hospitals": [one.hospital for one in user.memberships.select_related("hospital").order_by("hospital__name")],
-        "sessions": len(pipeline.sessions_of(user)),
     }
     return render(request, "accounts/account.html", context, status=status)

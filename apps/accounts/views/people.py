@@ -116,7 +116,7 @@ def _list(request: HttpRequest, form: AddPersonForm) -> HttpResponse:
 
 
 def _person_page(request: HttpRequest, user: User, form: ChangePersonForm) -> HttpResponse:
-    context = {"person": user, "form": form, "sessions": len(pipeline.sessions_of(user))}
+    context = {"person": user, "form": form, "is_signed_in": pipeline.is_signed_in(user)}
     return render(request, "accounts/person.html", context)
 
 

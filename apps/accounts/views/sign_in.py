@@ -4,10 +4,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.contrib.auth import login
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.forms import AuthenticationForm
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
@@ -15,6 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from apps.accounts import pipeline
 from apps.accounts.forms import FirstAdminForm, SignInForm
+from apps.accounts.middleware import told_reason
 from apps.accounts.models import User
 from apps.audit.api import record, transaction
 from hospintel_site.callers import client_address
@@ -35,12 +35,17 @@ class LoginView(auth_views.LoginView):
         return "" if urlsplit(target).path == self.request.path else target
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Sign in, and record it."""
-        user = form.get_user()
-        with transaction():
-            response = super().form_valid(form)
-            record("login.ok", actor=user.actor, obj=user, visibility="admin", address=client_address(self.request))
-        return response
+        """Sign in, in this browser alone."""
+        try:
+            pipeline.begin_session(self.request, form.get_user(), address=client_address(self.request))
+        except pipeline.AccountError as error:
+            form.add_error(None, error.detail)
+            return self.form_invalid(form)
+        return HttpResponseRedirect(self.get_success_url())
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Add why the last session of this browser ended."""
+        return super().get_context_data(**context) | {"ended": told_reason(self.request)}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Sign in; after too many wrong passwords say when to come back."""
@@ -81,8 +86,8 @@ def first_admin(request: HttpRequest, token: str) -> HttpResponse:
             user = pipeline.create_first_admin(
                 token, username=form.cleaned_data["username"], password=form.cleaned_data["password1"]
             )
+            pipeline.begin_session(request, user, address=client_address(request))
         except pipeline.AccountError:
             raise Http404 from None
-        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
         return redirect("/")
     return render(request, "accounts/first_admin.html", {"form": form})

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from apps.accounts.pipeline import lockout
+from apps.accounts.pipeline import lockout, sessions
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update
@@ -74,6 +74,7 @@ def housekeeping() -> None:
     enrol.expire_codes(actor=SYSTEM)
     flush_denials()
     lockout.forget_old_attempts()
+    sessions.forget_old_sessions()
     limit = time.time() - PART_SECONDS
     for path in storage.forgotten_uploads(limit):
         path.unlink(missing_ok=True)

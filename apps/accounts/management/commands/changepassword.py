@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 
-from apps.accounts.models import User
+from apps.accounts.models import SessionEnd, User, ending
 from apps.audit.api import record, transaction
 
 
@@ -17,5 +17,6 @@ class Command(changepassword.Command):
         user = User.objects.get(username=options["username"] or getpass.getuser())
         # After it, in a commit of its own: nobody holds the database while somebody types.
         with transaction():
+            User.objects.filter(pk=user.pk).update(**ending(SessionEnd.PASSWORD))
             record("person.password", actor="system:changepassword", obj=user, visibility="admin")
         return said
