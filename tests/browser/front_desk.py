@@ -2,6 +2,8 @@
 
 # ruff: noqa: PLC0415 - in the test process, models must not be imported
 
+from typing import Any
+
 PASSWORD = "a long enough password"
 PEOPLE = {"alice": "admin", "dora": "doctor", "uwe": "user"}
 SYSTEM = "system:test"
@@ -39,3 +41,30 @@ def one_round_done() -> bool:
 
     ended = not Run.objects.filter(state__in=["RUNNING", "PAUSED"]).exists()
     return ended and Round.objects.filter(state="PUBLISHED").exists()
+
+
+def age_session(name: str, seconds: int) -> None:
+    """Let a person's session be as if nothing had been done in it for so much longer."""
+    session = _session_of(name)
+    session["seen"] -= seconds
+    session.save()
+
+
+def session_seconds(name: str) -> float:
+    """How long a person's session still lasts."""
+    import time
+
+    from apps.accounts.pipeline.sessions import ends_at
+
+    return ends_at(_session_of(name)) - time.time()
+
+
+def _session_of(name: str) -> Any:
+    from django.contrib.sessions.models import Session
+
+    from apps.accounts.models import User
+    from apps.accounts.session_store import SessionStore
+
+    proof = User.objects.get(username=name).get_session_auth_hash()
+    (row,) = [row for row in Session.objects.all() if row.get_decoded().get("_auth_user_hash") == proof]
+    return SessionStore(row.pk)
