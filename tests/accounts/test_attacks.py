@@ -53,9 +53,10 @@ def test_no_door_leads_to_another_site(scene: Scene, away: str):
         answer = scene.client("anonymous").post(f"{address}?next={away}", form)
         location = answer.headers["Location"]
         assert location == "/" or location.startswith(LOGIN)
-        answer = scene.client("north_user").get("/accounts/login/", {"next": away})
+        # Of others: signing in has ended that person's session.
+        answer = scene.client("south_user").get("/accounts/login/", {"next": away})
         assert answer.headers["Location"] == "/"
-    for caller in ("north_user", "admin"):
+    for caller in ("south_user", "admin"):
         answer = scene.client(caller).post(f"/accounts/logout/?next={away}", {"next": away})
         assert "evil" not in answer.headers["Location"]
         assert answer.headers["Location"].startswith("/")
