@@ -44,6 +44,14 @@ def integer(name: str, default: int, *, low: int, high: int) -> int:
     return number
 
 
+def one_of(name: str, default: int, allowed: tuple[int, ...]) -> int:
+    """Read one of a few whole numbers. Raises ImproperlyConfigured on any other value."""
+    number = integer(name, default, low=min(allowed), high=max(allowed))
+    if number not in allowed:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(map(str, sorted(allowed)))}, not {number}.")
+    return number
+
+
 def words(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list, blanks dropped."""
     found = [word.strip() for word in text(name).split(",") if word.strip()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hospintel_site import env
+from hospintel_site.wasm import add_headers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -32,6 +33,8 @@ MODEL_DIR: Path = STORAGE / "models"
 UPLOAD_DIR: Path = STORAGE / "uploads"
 QUEUE_DIR: Path = VAR / "queue"
 CHECKPOINT_FILE: Path = env.path("HOSPINTEL_CHECKPOINTS") or VAR / "checkpoints.jsonl"
+# How exact the base is that the page for a single scan fetches: 16 bits a weight (29 MB) or 8 (15 MB).
+ANALYSE_BITS = env.one_of("HOSPINTEL_ANALYSE_BITS", 16, (8, 16))
 BASE_WEIGHTS: Path | None = env.path("HOSPINTEL_BASE_WEIGHTS")
 
 # --- Who may reach us ------------------------------------------------------------------------------------------------
@@ -100,6 +103,7 @@ INSTALLED_APPS = [
     "apps.audit",
     "apps.federation",
     "apps.finetune",
+    "apps.analyse",
     "hospintel_site.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -241,6 +245,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_ALLOW_ALL_ORIGINS = False
+WHITENOISE_ADD_HEADERS_FUNCTION = add_headers
 WHITENOISE_USE_FINDERS = True  # no collectstatic step between a checkout and a running hub
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False

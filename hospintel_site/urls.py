@@ -17,6 +17,7 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.federation.urls")),
     path("", include("apps.finetune.urls")),
+    path("", include("apps.analyse.urls")),
 ]
 
 handler400 = "hospintel_site.errors.bad_request"

@@ -19,10 +19,11 @@ WEB_FRAMEWORKS = ("django", "rest_framework", "channels", "celery", "guardian")
 APART = {
     "hospintel_core": (*WEB_FRAMEWORKS, "apps", "hospintel_site", "client_agent"),
     "client_agent": (*WEB_FRAMEWORKS, "apps", "hospintel_site"),
-    "apps.audit": ("apps.accounts", "apps.federation", "apps.finetune", "client_agent"),
-    "apps.accounts": ("apps.federation", "apps.finetune", "client_agent"),
-    "apps.federation": ("apps.finetune", "client_agent"),
-    "apps.finetune": ("client_agent",),
+    "apps.audit": ("apps.accounts", "apps.federation", "apps.finetune", "apps.analyse", "client_agent"),
+    "apps.accounts": ("apps.federation", "apps.finetune", "apps.analyse", "client_agent"),
+    "apps.federation": ("apps.finetune", "apps.analyse", "client_agent"),
+    "apps.analyse": ("apps.finetune", "client_agent"),
+    "apps.finetune": ("apps.analyse", "client_agent"),
 }
 # Inside an app, from the bottom up; what is not named here is the top (views, api, tasks, consumers, commands).
 LAYERS = ("states", "models", "pipeline")

@@ -29,6 +29,7 @@ MAY: Mapping[str, frozenset[Role]] = {
     "get_model": CLINICAL,
     "fine_tune": CLINICAL,
     "end_leases": ADMIN_ONLY,
+    "analyse": CLINICAL,
     "see_every_hospital": ADMIN_ONLY,
     "open_admin": ADMIN_ONLY,
     "invite_hospitals": ADMIN_ONLY,

@@ -19,6 +19,7 @@ from apps.federation.words import sentence
 NOISE = frozenset(
     {
         "version.model_written",
+        "version.exported",
         "version.candidate",
         "model_upload.reading",
         "version.alarm_figures",

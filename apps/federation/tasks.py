@@ -8,6 +8,7 @@ from uuid import UUID
 from apps.audit.api import on_commit
 from apps.federation.pipeline.aggregate import aggregate, close
 from apps.federation.pipeline.evaluate import finish_run, gate
+from apps.federation.pipeline.export_model import export_model
 from apps.federation.pipeline.finish import finish
 from apps.federation.pipeline.inspect import inspect
 from apps.federation.pipeline.open_round import open_round
@@ -27,12 +28,13 @@ STEPS: dict[str, Callable[[UUID], list[Next]]] = {
     "finish": finish,
     "finish_run": finish_run,
     "write_model": write_model,
+    "export_model": export_model,
     "verify_audit": verify_audit,
 }
 
 
-# It may have to download the base through Keras: TensorFlow belongs to the training worker.
-TRAINING = frozenset({"write_model"})
+# They may have to download the base through Keras: TensorFlow belongs to the training worker.
+TRAINING = frozenset({"write_model", "export_model"})
 
 
 @hub_task(queue="default", name="federation.step")

@@ -142,6 +142,7 @@ EVENTS: Mapping[str, str] = {
     "version.alarm_figures": "measured why: {found}",
     "version.seed": "made the first version: seeded, not trained",
     "version.model_written": "wrote the model file",
+    "version.exported": "wrote the model for the page that analyses a scan",
     "version.download": "downloaded the model",
     "key.create": "made a key",
     "key.active": "put a key to use",

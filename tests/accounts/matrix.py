@@ -228,6 +228,9 @@ PAGES = [
     _form("audit-verify", admin=302),
     _form("audit-export", admin=200),
     page("models", people=200),
+    page("analyse", people=200, users=403),
+    page("analyse-model", people=200, users=403),
+    page("analyse-file", path=lambda s: {"digest": "0" * 64}, people=404, users=403),
     page(
         "round",
         path=_round("finished"),

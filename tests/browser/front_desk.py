@@ -68,3 +68,17 @@ def _session_of(name: str) -> Any:
     proof = User.objects.get(username=name).get_session_auth_hash()
     (row,) = [row for row in Session.objects.all() if row.get_decoded().get("_auth_user_hash") == proof]
     return SessionStore(row.pk)
+
+
+def read_scan(data: bytes) -> tuple[int, list[float], list[float]]:
+    """What our Python finds in a scan: the current version's number, the probabilities, and the pixels it sees."""
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import storage
+    from hospintel_core import architectures, backbone, imaging, training
+
+    version = Federation.objects.select_related("current").get(pk="brain-mri").current
+    architecture = architectures.get("pixels-head16")
+    pixels = imaging.to_input(imaging.read_scan(data), architecture)
+    head = storage.read_head(version.digest, architecture.head_schema)
+    features = backbone.PixelsBackbone().features(pixels[None])
+    return version.number, training.predict(architecture, head, features)[0].tolist(), pixels.ravel().tolist()

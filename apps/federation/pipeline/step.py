@@ -10,7 +10,16 @@ class Next:
     """Name and object of a following step; `apart` steps get a task of their own instead of running on."""
 
     step: Literal[
-        "inspect", "close", "aggregate", "gate", "open", "finish", "finish_run", "write_model", "verify_audit"
+        "inspect",
+        "close",
+        "aggregate",
+        "gate",
+        "open",
+        "finish",
+        "finish_run",
+        "write_model",
+        "export_model",
+        "verify_audit",
     ]
     id: UUID
     apart: bool = False

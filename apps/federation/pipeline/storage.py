@@ -114,13 +114,17 @@ def want_model(digest: str) -> bool:
     clients must not keep every worker busy with it.
     """
     path = model_path(digest)
-    wanted = path.with_suffix(".wanted")
-    if path.exists() or modified(wanted) > time.time() - WANT_SECONDS:
+    return not path.exists() and ask_once(path.with_suffix(".wanted"))
+
+
+def ask_once(note: Path) -> bool:
+    """Return whether nobody asked for a file lately, and note that it was asked for now."""
+    if modified(note) > time.time() - WANT_SECONDS:
         return False
     # Without room for the note it is asked for more often, that is all.
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        wanted.touch()
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
     return True
 
 

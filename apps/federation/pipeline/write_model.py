@@ -53,7 +53,7 @@ def write_model(version_id: UUID) -> list[Next]:
             return []
         with transaction():
             record("version.model_written", actor="system:worker", obj=version, size=path.stat().st_size)
-    return []
+    return [Next("export_model", version.pk)]
 
 
 def _delete_old(folder: Path) -> None:

@@ -1,0 +1,32 @@
+"""What the page is told of the current version."""
+
+from typing import Any
+
+from django.urls import reverse
+
+from apps.federation.models import ModelVersion
+from apps.federation.pipeline.export_model import Export
+from hospintel_core import architectures
+
+
+def described(version: ModelVersion, export: Export) -> dict[str, Any]:
+    """Return all that the page needs to read a scan with a version: files with their digests, layers, classes.
+
+    `temperature` and `domain` are null where the hub has no validation set to take them from.
+    """
+    architecture = architectures.get(version.federation.architecture)
+    return {
+        "version": version.number,
+        "digest": version.digest,
+        "classes": version.federation.classes,
+        "input": {"size": architecture.input_size, "channels": architecture.channels},
+        "base": {"kind": architecture.base, **_file(export.base, export.base_size)},
+        "head": _file(export.head, export.head_size),
+        "layers": [{"name": layer.name, "activation": layer.activation} for layer in architecture.layers],
+        "temperature": None,
+        "domain": None,
+    }
+
+
+def _file(digest: str, size: int) -> dict[str, Any]:
+    return {"url": reverse("analyse-file", args=[digest]), "digest": digest, "size": size}

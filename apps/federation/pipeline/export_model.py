@@ -1,0 +1,100 @@
+"""Write a version in the form that the page for a single scan fetches; a worker's job, never the web process's.
+
+The base is the same for all versions and written once; each file's name is its SHA-256, which the page checks.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from django.conf import settings
+
+from apps.audit.api import record, transaction
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.write_model import base_arrays
+from hospintel_core import architectures, browser, weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written for one version: SHA-256 and bytes of the base's and the head's file."""
+
+    base: str
+    base_size: int
+    head: str
+    head_size: int
+
+    @classmethod
+    def of(cls, digest: str) -> Self | None:
+        """Return what was written for the head with this digest and the hub's number of bits; None if nothing yet."""
+        try:
+            found = cls(**json.loads(_description(digest).read_text()))
+        except FileNotFoundError:
+            return None
+        return found if all(file_path(name).exists() for name in (found.base, found.head)) else None
+
+
+def file_path(digest: str) -> Path:
+    """Return where the file with this SHA-256 lies, if it was written."""
+    return _folder() / f"{digest}.safetensors"
+
+
+def want_export(digest: str) -> bool:
+    """Return whether the export of a head is missing and nobody asked for it lately; see `storage.want_model`."""
+    return Export.of(digest) is None and storage.ask_once(_description(digest).with_suffix(".wanted"))
+
+
+def export_model(version_id: UUID) -> list[Next]:
+    """Write base and head of a version for the page, unless they are there or the version is no longer current."""
+    version = ModelVersion.objects.select_related("federation").get(pk=version_id)
+    if version.federation.current_id != version.pk or Export.of(version.digest) is not None:
+        return []
+    architecture = architectures.get(version.federation.architecture)
+    head = browser.pack_head(storage.read_head(version.digest, architecture.head_schema))
+    try:
+        base = browser.pack_base(base_arrays(architecture), settings.ANALYSE_BITS)
+        written = Export(_store(base), len(base), _store(head), len(head))
+        storage.write_file(_description(version.digest), json.dumps(asdict(written)).encode())
+    except OSError as error:
+        if error.errno not in storage.DISK_FULL:
+            raise
+        # The page asks again; what was published stays published.
+        logger.exception("version %s cannot be written for the page: the disk is full", version.number)
+        return []
+    _delete_old()
+    with transaction():
+        record("version.exported", actor="system:worker", obj=version, size=len(base) + len(head))
+    return []
+
+
+def _folder() -> Path:
+    return Path(settings.MODEL_DIR) / "browser"
+
+
+def _description(digest: str) -> Path:
+    return _folder() / f"{digest}-{settings.ANALYSE_BITS}.json"
+
+
+def _store(data: bytes) -> str:
+    digest = weights.digest(data)
+    if not file_path(digest).exists():
+        storage.write_file(file_path(digest), data)
+    return digest
+
+
+def _delete_old() -> None:
+    """Delete what belongs to no current version."""
+    digests = Federation.objects.exclude(current=None).values_list("current__digest", flat=True)
+    current = {digest: found for digest in digests if (found := Export.of(digest)) is not None}
+    kept = {path for found in current.values() for path in (file_path(found.base), file_path(found.head))}
+    kept |= {_description(digest) for digest in digests}
+    for path in [*_folder().glob("*.safetensors"), *_folder().glob("*.json"), *_folder().glob("*.wanted")]:
+        if path not in kept:
+            path.unlink(missing_ok=True)

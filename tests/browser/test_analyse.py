@@ -1,0 +1,216 @@
+"""One scan is read in the page: what comes out is what our Python computes, and nothing of the scan leaves the page."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import front_desk
+import numpy as np
+import pytest
+from conftest import Window, sign_in
+from harness import Hub
+from PIL import Image
+from playwright.sync_api import Page, Request, expect
+from test_every_page import PHONE, findings, focus_by_tab
+
+from hospintel_core import phantoms
+
+# Reads a scan in the page's own worker and returns what that says.
+READ = """bytes => new Promise((resolve, reject) => {
+  const place = document.getElementById("analyse");
+  const worker = new Worker(place.dataset.worker, { type: "module" });
+  worker.addEventListener("error", (event) => reject(new Error(event.message)));
+  worker.addEventListener("message", ({ data }) => {
+    if (data.kind === "stage") return;
+    worker.terminate();
+    if (data.kind === "error") resolve({ code: data.code });
+    else resolve({ version: data.model.version, probabilities: data.probabilities, pixels: Array.from(data.pixels) });
+  });
+  const url = new URL(place.dataset.model, window.location).href;
+  worker.postMessage({ id: 1, bytes: Uint8Array.from(bytes).buffer, url });
+})"""
+
+
+# Drops files on the page, as from the desktop.
+DROP = """count => {
+  const dropped = new DataTransfer();
+  for (let number = 0; number < count; number += 1) dropped.items.add(new File(["x"], `scan${number}.png`));
+  document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+}"""
+
+
+def picture(label: int = 0, size: int = 224) -> Image.Image:
+    """A synthetic scan."""
+    return phantoms.draw(label, np.random.default_rng(label), size)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The image as a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def choose(page: Page, data: bytes) -> None:
+    """Choose a scan on the page."""
+    page.set_input_files("#scan", {"name": "scan.png", "mimeType": "image/png", "buffer": data})
+
+
+@pytest.fixture
+def page(window: Window) -> Page:
+    """The page, open for a doctor."""
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.goto("/analyse/")
+    return page
+
+
+def test_a_scan_is_read_and_no_request_carries_it(page: Page, hub: Hub) -> None:
+    requests: list[Request] = []
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright marks what it is given
+    data = saved(picture())
+    choose(page, data)
+    expect(page.locator("#result")).to_be_visible()
+    version, probabilities, _ = hub.ask(front_desk.read_scan, data)
+    shown = [float(text.split()[0]) for text in page.locator("#probabilities tbody td").all_inner_texts()]
+    assert shown == pytest.approx([100 * share for share in probabilities], abs=0.1)
+    expect(page.locator("#notes")).to_contain_text(f"Read by version {version} ")
+    expect(page.locator("#notes")).to_contain_text("Not calibrated")
+    expect(page.locator("#notes")).to_contain_text("No domain check")
+    expect(page.locator("main")).to_contain_text("Not a medical device")
+    # All that was asked for: the worker's files, and the model.
+    assert {request.method for request in requests} == {"GET"}
+    assert [request.post_data_buffer for request in requests if request.post_data_buffer] == []
+    asked = {
+        request.url.partition("/analyse/")[2].partition("/")[0] for request in requests if "/static/" not in request.url
+    }
+    assert asked == {"model", "files"}
+
+
+def test_the_map_can_be_hidden_by_keyboard(page: Page) -> None:
+    choose(page, saved(picture()))
+    expect(page.locator("#overlay")).to_be_visible()
+    expect(page.locator("#map-text")).to_contain_text("Coarse: 16 x 16 fields")
+    focus_by_tab(page, "#show-map")
+    page.keyboard.press("Space")
+    expect(page.locator("#overlay")).to_be_hidden()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_result_has_nothing_grave_and_fits_a_phone(window: Window, theme: str) -> None:
+    page = window(theme=theme, width=PHONE).new_page()
+    sign_in(page, "dora")
+    page.goto("/analyse/")
+    choose(page, saved(picture(1)))
+    expect(page.locator("#result")).to_be_visible()
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+
+
+def _noise(shape: tuple[int, ...], dtype: type = np.uint8) -> Any:
+    return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+def _turned(kind: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(picture(3).resize((90, 64)), kind, exif=exif)
+
+
+def _palette(**options: Any) -> bytes:
+    return saved(Image.fromarray(_noise((40, 50, 3))).quantize(60), **options)
+
+
+# Every kind of PNG and JPEG that hospital systems write, and some that they do not.
+KINDS: dict[str, Callable[[], bytes]] = {
+    "grey": lambda: saved(picture(2)),
+    "large grey": lambda: saved(picture(2, 512)),
+    "small grey": lambda: saved(picture(2, 12)),
+    "rgb": lambda: saved(Image.fromarray(_noise((70, 33, 3)))),
+    "rgba": lambda: saved(Image.fromarray(_noise((70, 33, 4)))),
+    "grey with alpha": lambda: saved(Image.fromarray(_noise((31, 40, 2)), "LA")),
+    "one bit": lambda: saved(Image.fromarray(_noise((37, 41))).convert("1")),
+    "palette": _palette,
+    "palette of 4 bits": lambda: saved(Image.fromarray(_noise((40, 50, 3))).quantize(11), bits=4),
+    "palette with transparency": lambda: _palette(transparency=7),
+    "12 of 16 bits": lambda: saved(Image.fromarray(_noise((60, 60), np.uint16) >> 4)),
+    "16 bits": lambda: saved(Image.fromarray(_noise((60, 60), np.uint16))),
+    **{f"turned png {n}": lambda n=n: _turned("PNG", n) for n in (3, 6)},
+    **{f"turned jpeg {n}": lambda n=n: _turned("JPEG", n) for n in range(1, 9)},
+    "jpeg": lambda: saved(picture(1), "JPEG", quality=90),
+    "colour jpeg": lambda: saved(Image.fromarray(_noise((96, 96, 3))), "JPEG", quality=85),
+    "progressive jpeg": lambda: saved(picture(1).convert("RGB"), "JPEG", progressive=True),
+    "jpeg with a profile": lambda: saved(picture(1).convert("RGB"), "JPEG", icc_profile=b"no profile at all"),
+}
+
+
+def test_the_page_sees_the_same_pixels_as_python(page: Page, hub: Hub) -> None:
+    for name, make in KINDS.items():
+        data = make()
+        found = page.evaluate(READ, list(data))
+        _, probabilities, pixels = hub.ask(front_desk.read_scan, data)
+        assert "code" not in found, (name, found)
+        worst = np.abs(np.array(found["pixels"]) - np.array(pixels)).max()
+        assert worst <= ("jpeg" in name), (name, worst)
+        assert np.abs(np.array(found["probabilities"]) - probabilities).max() < 0.01, name
+
+
+PNG = saved(Image.fromarray(_noise((20, 20))))
+JPEG = saved(picture(1), "JPEG")
+WRONG: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "image_empty"),
+    "a text": (b"This is not an image.", "image_format"),
+    "a gif": (saved(picture(), "GIF"), "image_format"),
+    "the head of a png": (PNG[:8], "image_unreadable"),
+    "half a png": (PNG[: len(PNG) // 2], "image_unreadable"),
+    "a damaged png": (PNG[:60] + b"\0\0\0\0" + PNG[64:], "image_unreadable"),
+    "half a jpeg": (JPEG[: len(JPEG) // 2], "image_unreadable"),
+    "the head of a jpeg": (JPEG[:20], "image_unreadable"),
+    "an enormous png": (saved(Image.new("1", (6000, 5000))), "image_too_large"),
+    "a jpeg in the colours of print": (saved(Image.fromarray(_noise((20, 20, 4)), "CMYK"), "JPEG"), "image_colours"),
+}
+
+
+def test_what_is_no_scan_is_told_by_its_code(page: Page) -> None:
+    assert {name: page.evaluate(READ, list(data)) for name, (data, _) in WRONG.items()} == {
+        name: {"code": code} for name, (_, code) in WRONG.items()
+    }
+
+
+def test_an_error_stands_beside_the_field_and_the_next_scan_is_read(page: Page) -> None:
+    choose(page, b"This is not an image.")
+    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    assert findings(page) == []
+    page.evaluate(DROP, 2)
+    expect(page.locator("#scan-error [data-code=one_scan]")).to_be_visible()
+    choose(page, saved(picture()))
+    expect(page.locator("#result")).to_be_visible()
+    expect(page.locator("#scan-error")).to_be_empty()
+
+
+def test_a_model_that_is_not_what_the_hub_named_computes_nothing(page: Page) -> None:
+    page.route("**/analyse/files/*", lambda route: route.fulfill(body=b"\x08" + bytes(7) + b"{}      "))
+    choose(page, saved(picture()))
+    expect(page.locator("#scan-error [data-code=model_digest]")).to_be_visible()
+    expect(page.locator("#result")).to_be_hidden()
+
+
+def test_the_model_is_fetched_once(page: Page) -> None:
+    choose(page, saved(picture()))
+    expect(page.locator("#result")).to_be_visible()
+    page.reload()
+    requests: list[Request] = []
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright marks what it is given
+    choose(page, saved(picture()))
+    expect(page.locator("#result")).to_be_visible()
+    assert [request.url for request in requests if "/analyse/files/" in request.url] == []
+
+
+def test_web_assembly_may_run_on_this_page_alone(page: Page, address: str) -> None:
+    policies = {
+        path: str(page.request.get(path).headers["content-security-policy"])
+        for path in ("/", "/models/", "/analyse/", "/static/js/analyse/worker.js", "/static/js/live.js")
+    }
+    allowed = {path for path, policy in policies.items() if "wasm-unsafe-eval" in policy}
+    assert allowed == {"/analyse/", "/static/js/analyse/worker.js"}
+    assert all("'unsafe-eval'" not in policy and "connect-src 'self'" in policy for policy in policies.values())
