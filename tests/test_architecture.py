@@ -46,7 +46,18 @@ def test_every_step_of_a_round_has_its_place():
 
 
 def test_every_file_of_the_pipeline_is_named():
-    helpers = {"__init__", "bootstrap", "configure", "decide", "keys", "revoke", "runs", "storage", "write_model"}
+    helpers = {
+        "__init__",
+        "bootstrap",
+        "configure",
+        "decide",
+        "keys",
+        "revoke",
+        "runs",
+        "storage",
+        "write_model",
+        "export_model",
+    }
     files = {path.stem for path in (ROOT / "apps/federation/pipeline").glob("*.py")} - helpers
     named = {Path(path).stem for path in PATHS}
     assert files - named <= {"verify_audit"}
