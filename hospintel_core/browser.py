@@ -5,7 +5,7 @@ output channel: value = number * scale.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +16,32 @@ from hospintel_core.backbone import VGG16_CONVOLUTIONS
 from hospintel_core.weights import Arrays
 
 Floats = npt.NDArray[np.float32]
-Bits = Literal[16, 8]
-BITS: tuple[Bits, ...] = (16, 8)
+BITS = (16, 8)
 _LARGEST_INT8 = 127
 
 
-def pack_base(base: Sequence[Floats], bits: Bits) -> bytes:
+def pack_base(base: Sequence[Floats], bits: int) -> bytes:
     """Pack VGG16's 26 arrays (Keras' order); none of them (``pixels``) give an empty file. Equal input, equal bytes.
 
     Args:
         base: kernels (3, 3, inputs, outputs) and biases (outputs,) in turn.
         bits: 16 stores kernels as float16, 8 as int8 with a float32 scale for each output; biases are float32.
+
+    Raises:
+        ValueError: another number of bits.
     """
+    if bits not in BITS:
+        raise ValueError(bits)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for (name, _, _), kernel, bias in zip(VGG16_CONVOLUTIONS, base[::2], base[1::2], strict=False):
         arrays |= _packed(name, kernel, bits)
         arrays[f"{name}/bias"] = np.ascontiguousarray(bias, np.float32)
-    return safetensors.numpy.save(arrays)
+    return _saved(arrays)
 
 
 def pack_head(head: Arrays) -> bytes:
     """Pack a head: float16 kernels, float32 biases. Its influence on the probabilities is under 0.001."""
-    return safetensors.numpy.save(
+    return _saved(
         {
             name: np.ascontiguousarray(array, np.float16 if name.endswith("/kernel") else np.float32)
             for name, array in head.items()
@@ -63,11 +67,16 @@ def unpack_base(data: bytes) -> list[Floats]:
     return [found[f"{name}/{part}"] for name, _, _ in VGG16_CONVOLUTIONS if found for part in ("kernel", "bias")]
 
 
+def _saved(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
+    data: bytes = safetensors.numpy.save(arrays)
+    return data
+
+
 def _scale_of(name: str) -> str:
     return f"{name.removesuffix('/kernel')}/scale"
 
 
-def _packed(name: str, kernel: Floats, bits: Bits) -> Mapping[str, npt.NDArray[Any]]:
+def _packed(name: str, kernel: Floats, bits: int) -> Mapping[str, npt.NDArray[Any]]:
     if bits == BITS[0]:
         return {f"{name}/kernel": np.ascontiguousarray(kernel, np.float16)}
     largest = np.abs(kernel).max(axis=(0, 1, 2))
