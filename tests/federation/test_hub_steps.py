@@ -84,6 +84,7 @@ def test_any_step_at_any_time_does_what_is_due_and_nothing_else(hub, north, sout
                 "inspect": Update.objects.values_list("pk", flat=True),
                 "open": [round_.run_id],
                 "write_model": ModelVersion.objects.values_list("pk", flat=True),
+                "export_model": ModelVersion.objects.values_list("pk", flat=True),
             }.get(step, [round_.pk])
             if step == "finish_run":
                 continue
