@@ -40,8 +40,10 @@ class HubAdminSite(AdminSite):
 
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.user.is_authenticated and not self.has_permission(request):
-                from apps.accounts.roles import refuse  # noqa: PLC0415 - as above
+                from apps.accounts.roles import door, refuse  # noqa: PLC0415 - as above
 
+                if elsewhere := door(request):
+                    return elsewhere
                 refuse(request, "open_admin")
             if request.method not in METHODS:
                 return HttpResponseNotAllowed(METHODS)

@@ -12,7 +12,17 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from apps.accounts import pipeline
-from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, PasswordLink, Role, User
+from apps.accounts.models import (
+    FirstAdminLink,
+    Hospital,
+    LoginAttempts,
+    Membership,
+    PasswordLink,
+    RecoveryCode,
+    Role,
+    SecondFactor,
+    User,
+)
 from apps.audit.admin import AuditedModelAdmin, LookOnlyAdmin
 
 # Memberships fill the groups; by hand they would say something else than the rows.
@@ -182,3 +192,21 @@ class PasswordLinkAdmin(LookOnlyAdmin):
     list_display = ("user", "expires_at", "used_at")
     list_select_related = ("user",)
     exclude = ("token_hash",)
+
+
+@admin.register(SecondFactor)
+class SecondFactorAdmin(LookOnlyAdmin):
+    """Who has a second factor, without its secret."""
+
+    list_display = ("user", "created_at")
+    list_select_related = ("user",)
+    exclude = ("sealed_secret", "last_step")
+
+
+@admin.register(RecoveryCode)
+class RecoveryCodeAdmin(LookOnlyAdmin):
+    """Whose recovery codes are left, without the codes."""
+
+    list_display = ("id", "user")
+    list_select_related = ("user",)
+    exclude = ("code_hash",)

@@ -4,6 +4,7 @@ import secrets
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.db import models
 from django.db.models.functions import Now
@@ -33,6 +34,7 @@ class SessionEnd(models.TextChoices):
     PASSWORD = "password", "Your password was changed. Sign in with the new one."
     ROLE = "role", "Your role was changed. Sign in anew."
     ADMIN = "admin", "An administrator signed you out."
+    SECOND_FACTOR = "second_factor", "Your second factor was reset. Sign in anew."
     DEACTIVATED = "deactivated", "Your account is deactivated."
     UNKNOWN = "unknown", "Your session is over."
 
@@ -67,6 +69,8 @@ class User(AbstractUser):
     # What the person's one browser session is proven by, beside the password; another value ends it (`ending`).
     session_epoch = models.CharField(max_length=32, default="", editable=False)
     session_end = models.CharField(max_length=20, default="", editable=False)
+    # Whether there is a SecondFactor: asked about at every step.
+    has_second_factor = models.BooleanField(default=False, editable=False)
 
     objects = PersonManager()  # type: ignore[misc] # django-stubs types the base class' manager more narrowly
 
@@ -84,6 +88,11 @@ class User(AbstractUser):
     def actor(self) -> str:
         """Return the name under which the audit knows this person."""
         return f"user:{self.pk}"
+
+    @property
+    def must_enrol(self) -> bool:
+        """Return whether the person gets no further than the page that sets up a second factor."""
+        return settings.REQUIRE_ADMIN_OTP and self.role == Role.ADMIN and not self.has_second_factor
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         """Return what Django and channels compare a session with, at each request and each event."""
@@ -157,6 +166,29 @@ class PasswordLink(models.Model):
     def is_open(self) -> bool:
         """Return whether the link can still be used."""
         return self.used_at is None and self.expires_at > timezone.now()
+
+
+class SecondFactor(models.Model):
+    """What a person's app makes codes from. The secret is encrypted under a key that is not in the database."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor")
+    sealed_secret = models.CharField(max_length=120)
+    # The time step of the newest code that was used: a code is used once.
+    last_step = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user}"
+
+
+class RecoveryCode(models.Model):
+    """A code that stands in for the app, once. Only a keyed hash is kept; a used one is deleted."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    code_hash = models.CharField(max_length=64, unique=True)
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"
 
 
 class LoginAttempts(models.Model):

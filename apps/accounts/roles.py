@@ -10,6 +10,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.accounts.models import Role, User
@@ -45,9 +46,12 @@ View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
 
 
 def may(user: AbstractBaseUser | AnonymousUser, what: str) -> bool:
-    """Return whether this person's role allows `what`, which must be a line of the table (KeyError otherwise)."""
+    """Return whether this person's role allows `what`, which must be a line of the table (KeyError otherwise).
+
+    Who has to set up a second factor first may nothing.
+    """
     allowed = MAY[what]
-    return isinstance(user, User) and user.is_active and user.role in allowed
+    return isinstance(user, User) and user.is_active and not user.must_enrol and user.role in allowed
 
 
 def refuse(request: HttpRequest, what: str) -> NoReturn:
@@ -71,6 +75,25 @@ def _page_of(request: HttpRequest) -> str:
     return urlsplit(referer)._replace(scheme="", netloc="").geturl() or "/"
 
 
+def door(request: HttpRequest) -> HttpResponseBase | None:
+    """Return where somebody has to go before any page: to sign in, or to set up a second factor; None if nowhere."""
+    if not isinstance(request.user, User):
+        return redirect_to_login(_page_of(request))
+    return redirect("accounts:second-factor") if request.user.must_enrol else None
+
+
+def require_person(view: View) -> View:
+    """Guard a page that is for everybody who is signed in, even who must set up a second factor first."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return redirect_to_login(_page_of(request))
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
 def require(what: str) -> Callable[[View], View]:
     """Guard a page: strangers go to the login page, people without the role get 403."""
     if what not in MAY:
@@ -79,8 +102,8 @@ def require(what: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not request.user.is_authenticated:
-                return redirect_to_login(_page_of(request))
+            if elsewhere := door(request):
+                return elsewhere
             if not may(request.user, what):
                 refuse(request, what)
             return view(request, *args, **kwargs)

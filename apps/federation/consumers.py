@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import User
+from apps.accounts.roles import may
 from apps.federation.live import group_of, person_group, tailer
 from apps.federation.visibility import visibilities
 
@@ -129,7 +130,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         session = self.scope["session"]
         kept = Session.objects.filter(session_key=session.session_key, expire_date__gt=timezone.now()).first()
         user = User.objects.filter(pk=self.scope["user"].pk, is_active=True).first()
-        if kept is None or user is None:
+        if kept is None or user is None or not may(user, "see_events"):
             return None
         if not constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
             return None

@@ -4,6 +4,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from apps.accounts.models import User
 from apps.accounts.roles import MAY, may
 
 
@@ -14,8 +15,12 @@ def allowed(what: str) -> type[BasePermission]:
 
     class Allowed(BasePermission):
         message = "Your role does not allow this."
+        code = "permission_denied"
 
         def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's signature
+            if isinstance(request.user, User) and request.user.must_enrol:
+                self.message = "Set up a second factor on the portal first."
+                self.code = "second_factor_needed"
             return may(request.user, what)
 
     return Allowed

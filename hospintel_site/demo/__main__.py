@@ -76,6 +76,8 @@ def _point_settings(options: Options) -> None:
     os.environ.update(
         DJANGO_SETTINGS_MODULE="hospintel_site.settings",
         HOSPINTEL_VAR=str(options.folder / "hub"),
+        # Its passwords stand in the terminal: a second factor would only be in the way.
+        HOSPINTEL_REQUIRE_ADMIN_OTP="0",
         HOSPINTEL_PORT=str(options.port),
     )
 

@@ -37,6 +37,8 @@ PUBLIC = [
     row("federation-status", "GET", what="unknown", path=lambda s: {"slug": "none"}, everyone=404),
     row("accounts:login", "GET", headers=BROWSER, strangers=200, people=302),
     row("accounts:login", "POST", form=PASSWORD, everyone=302),
+    row("accounts:login-code", "GET", headers=BROWSER, everyone=302),
+    row("accounts:login-code", "POST", form={"otp": "123456"}, everyone=302),
     row("accounts:logout", "POST", everyone=302),
     row("accounts:first-admin", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
     row("accounts:password-link", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
@@ -205,6 +207,10 @@ ACCOUNTS = [
     ),
     row("accounts:account-session", "GET", strangers=401, people=200),
     row("accounts:account-session", "POST", strangers=401, people=200),
+    page("accounts:second-factor", people=200),
+    _form("accounts:second-factor", form={"code": "123456"}, people=200),
+    _form("accounts:second-factor-codes", people=302),
+    _form("accounts:second-factor-off", people=302),
     _of_people("people", "GET", admin=200),
     _of_people("person-add", form=PERSON, admin=200),
     _of_people("person", "GET", path=_person, admin=200),
@@ -213,7 +219,7 @@ ACCOUNTS = [
     _of_people("person-change", what="unknown", path=_nobody, form={"role": "doctor"}, admin=404),
     _of_people("person-link", path=_person, admin=200),
     _of_people("person-link", what="unknown", path=_nobody, admin=404),
-    *(_act_on_person(verb, admin=302) for verb in ("activate", "deactivate", "sign-out")),
+    *(_act_on_person(verb, admin=302) for verb in ("activate", "deactivate", "sign-out", "reset-second-factor")),
     _act_on_person("fly", admin=404),
 ]
 PAGES = [

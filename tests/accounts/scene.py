@@ -15,7 +15,17 @@ from hub_driver import Hub
 from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
-from apps.accounts.models import FirstAdminLink, Hospital, LoginAttempts, Membership, PasswordLink, Role, User
+from apps.accounts.models import (
+    FirstAdminLink,
+    Hospital,
+    LoginAttempts,
+    Membership,
+    PasswordLink,
+    RecoveryCode,
+    Role,
+    SecondFactor,
+    User,
+)
 from apps.accounts.pipeline import add_member, change_role
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
@@ -130,6 +140,10 @@ def build_scene() -> Scene:
     # Long used, by whoever made the first administrator.
     FirstAdminLink.objects.create(token_hash="f" * 64, expires_at=timezone.now(), used_at=timezone.now())
     PasswordLink.objects.create(user=people["north_user"], token_hash="e" * 64, expires_at=timezone.now())
+    # Of somebody who does not call.
+    owner = User.objects.create_user("with_factor", password="correct horse battery", has_second_factor=True)
+    SecondFactor.objects.create(user=owner, sealed_secret="d" * 64, last_step=0)
+    RecoveryCode.objects.create(user=owner, code_hash="c" * 64)
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     _upload(people["north_doctor"])
     memberships = {

@@ -101,14 +101,19 @@ def test_each_mistake_in_the_rules_about_hospitals_is_noticed(scenes: Any, funct
     assert unnoticed == []
 
 
-def test_each_mistake_in_asking_the_table_is_noticed(scenes: Any):
+def test_each_mistake_in_asking_the_table_is_noticed(scenes: Any, settings: Any):
     def lets_nobody_in_by_itself() -> bool:
         """Requests have no such people: Django knows nobody who is deactivated. The table has to, all the same."""
-        gone = User(username="gone", role=Role.ADMIN, is_active=False)
+        gone = User(username="gone", role=Role.ADMIN, is_active=False, has_second_factor=True)
+        settings.REQUIRE_ADMIN_OTP = True
+        without, with_factor = (User(role=Role.ADMIN, has_second_factor=has) for has in (False, True))
         try:
-            return not roles.may(gone, "open_admin") and not roles.may(AnonymousUser(), "open_admin")
+            out = [roles.may(person, "open_admin") for person in (gone, AnonymousUser(), without)]
+            return not any(out) and roles.may(with_factor, "open_admin")
         except AttributeError:
             return False
+        finally:
+            settings.REQUIRE_ADMIN_OTP = False
 
     # It narrows the type; whoever is no User is not active either.
     same = "the part isinstance(user, User) is gone"

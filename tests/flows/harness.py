@@ -39,6 +39,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         **kept,
         "DJANGO_SETTINGS_MODULE": "hospintel_site.settings",
         "HOSPINTEL_VAR": str(folder / "var"),
+        "HOSPINTEL_REQUIRE_ADMIN_OTP": "0",
         **more,
     }
 

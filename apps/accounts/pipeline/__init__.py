@@ -24,11 +24,12 @@ from apps.accounts.pipeline.people import (
     set_active,
 )
 from apps.accounts.pipeline.sessions import begin_session, end_sessions, is_signed_in
-from apps.accounts.pipeline.sign_in import Locked, authenticate
+from apps.accounts.pipeline.sign_in import CodeNeeded, Locked, authenticate
 
 __all__ = [
     "FIRST_ADMIN_MINUTES",
     "AccountError",
+    "CodeNeeded",
     "Locked",
     "add_member",
     "add_person",

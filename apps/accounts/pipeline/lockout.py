@@ -1,8 +1,9 @@
 """How many wrong passwords somebody may try: counted in the database, before the password is looked at.
 
 Two counts, each over one window: of a name from one address, and of an address over all names. A victim is locked out
-from the attacker's address alone. An attempt is taken by one conditional UPDATE, so that of any number of attempts at
-the same moment no more than the limit get as far as the password.
+from the attacker's address alone. Codes of a second factor are counted as passwords are, and once more for each person
+wherever they come from: who gets that far has the password, and codes are short. An attempt is taken by one conditional
+UPDATE, so that of any number of attempts at the same moment no more than the limit get as far as the password.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from apps.accounts.models import LoginAttempts
+from apps.accounts.models import LoginAttempts, User
 from apps.accounts.pipeline.people import AccountError
 from apps.audit.api import transaction
 
 # Whoever has an IPv6 address usually has its whole network of 64 bits.
 IPV6_PREFIX = 64
+# So many times the attempts of one address, whatever the addresses.
+CODES_OF_A_NAME = 3
 
 
 class Locked(AccountError):  # noqa: N818 - as Conflict: an answer, not a fault
@@ -29,9 +32,10 @@ class Locked(AccountError):  # noqa: N818 - as Conflict: an answer, not a fault
     def __init__(self, until: datetime) -> None:
         self.retry_after = max(1, ceil((until - timezone.now()).total_seconds()))
         minutes = ceil(self.retry_after / 60)
+        soon = f"{minutes} minute{'s' if minutes > 1 else ''}"
         super().__init__(
             "login_locked",
-            f"Too many wrong passwords from your address. Try again in {minutes} minute{'s' if minutes > 1 else ''}, "
+            f"Too many wrong passwords or codes. Try again in {soon}, "
             "or ask an administrator for a link that sets a new password.",
         )
 
@@ -58,6 +62,25 @@ def take(username: str, address: str) -> Attempt:
             _count(key, limit)
         used = LoginAttempts.objects.values_list("count", flat=True).get(key=name_key)
     return Attempt(name_key, address_key, is_last=used >= settings.LOGIN_ATTEMPTS)
+
+
+def take_code(user: User) -> None:
+    """Take one attempt at a person's second factor, from wherever. Raises Locked where none is left."""
+    with transaction():
+        _count(_code_key(user), CODES_OF_A_NAME * settings.LOGIN_ATTEMPTS)
+
+
+def release_codes(user: User) -> None:
+    """Start a person's codes anew: one was right."""
+    with transaction():
+        LoginAttempts.objects.filter(key=_code_key(user)).delete()
+
+
+def give_back(attempt: Attempt) -> None:
+    """Give one attempt back whose password was right but not enough: what was counted before it stays."""
+    with transaction():
+        for key in (attempt.address_key, attempt.name_key):
+            LoginAttempts.objects.filter(key=key, count__gt=0).update(count=F("count") - 1)
 
 
 def release(attempt: Attempt) -> None:
@@ -96,6 +119,10 @@ def _count(key: str, limit: int) -> None:
     if taken != 1:
         # Where the row is gone by now, somebody with the right password was released just then.
         raise Locked(LoginAttempts.objects.filter(key=key).values_list("until", flat=True).first() or now)
+
+
+def _code_key(user: User) -> str:
+    return _key("code", str(user.pk))
 
 
 def _network(address: str) -> str:

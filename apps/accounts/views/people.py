@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.accounts import pipeline
 from apps.accounts.forms import AddPersonForm, ChangePersonForm
 from apps.accounts.models import Role, User
+from apps.accounts.pipeline import second_factor
 from apps.accounts.pipeline.passwords import LINK_HOURS
 from apps.accounts.roles import require
 
@@ -83,7 +84,7 @@ def issue_link(request: HttpRequest, pk: int) -> HttpResponseBase:
 @require_POST
 @require("manage_people")
 def act_on_person(request: HttpRequest, pk: int, verb: str) -> HttpResponseBase:
-    """Activate, deactivate or sign out a person."""
+    """Activate, deactivate or sign out a person, or reset their second factor."""
     user, actor = get_object_or_404(User, pk=pk), _actor(request)
     if verb == "activate":
         done = f"{user} may sign in again."
@@ -91,6 +92,9 @@ def act_on_person(request: HttpRequest, pk: int, verb: str) -> HttpResponseBase:
     if verb == "deactivate":
         done = f"{user} is signed out and cannot sign in."
         return _act(request, user, done, lambda: pipeline.set_active(user, active=False, actor=actor))
+    if verb == "reset-second-factor":
+        done = f"{user} signs in with the password alone until a second factor is set up again."
+        return _act(request, user, done, lambda: second_factor.reset(user, actor=actor))
     if verb == "sign-out":
         return _act(request, user, f"{user} is signed out.", lambda: pipeline.end_sessions(user, actor=actor))
     raise Http404

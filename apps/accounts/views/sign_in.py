@@ -1,32 +1,38 @@
 """Signing in and out, and the first administrator's page."""
 
+import time
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth import views as auth_views
-from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from apps.accounts import pipeline
-from apps.accounts.forms import FirstAdminForm, SignInForm
+from apps.accounts.forms import FirstAdminForm, SignInCodeForm, SignInForm
 from apps.accounts.middleware import told_reason
 from apps.accounts.models import User
 from apps.audit.api import record, transaction
 from hospintel_site.callers import client_address
 
+# Where a session keeps who has given the right password and still owes a code; and for how long, in seconds.
+PENDING, PENDING_SECONDS = "sign_in", 300
+
 
 class LoginView(auth_views.LoginView):
-    """The one login page, Django admin's included."""
+    """The one login page, Django admin's included: name and password, and the code's page where there is one."""
 
     # Django's own would take PUT for POST.
     http_method_names = ["get", "head", "post", "options"]
     template_name = "accounts/login.html"
-    authentication_form = SignInForm
+    authentication_form: Any = SignInForm
     redirect_authenticated_user = True
 
     def get_redirect_url(self, *arguments: Any, **named: Any) -> str:
@@ -34,7 +40,7 @@ class LoginView(auth_views.LoginView):
         target = super().get_redirect_url(*arguments, **named)
         return "" if urlsplit(target).path == self.request.path else target
 
-    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+    def form_valid(self, form: Any) -> HttpResponse:
         """Sign in, in this browser alone."""
         try:
             pipeline.begin_session(self.request, form.get_user(), address=client_address(self.request))
@@ -48,17 +54,66 @@ class LoginView(auth_views.LoginView):
         return super().get_context_data(**context) | {"ended": told_reason(self.request)}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Sign in; after too many wrong passwords say when to come back."""
+        """Sign in, or go on to the code; after too many wrong passwords or codes say when to come back."""
         try:
             return super().post(request, *args, **kwargs)
+        except pipeline.CodeNeeded as needed:
+            proof = needed.user.get_session_auth_hash()
+            until = int(time.time()) + PENDING_SECONDS
+            request.session[PENDING] = {"user": needed.user.pk, "proof": proof, "until": until}
+            following = self.get_redirect_url()
+            return redirect(
+                reverse("accounts:login-code") + (f"?{urlencode({'next': following})}" if following else "")
+            )
         except pipeline.Locked as locked:
-            page = {"form": SignInForm(request), "locked": locked.detail, "next": self.get_redirect_url()}
+            page = {"form": self._empty_form(), "locked": locked.detail, "next": self.get_redirect_url()}
             headers = {"Retry-After": str(locked.retry_after)}
             return HttpResponse(
                 render_to_string(self.template_name, page, request),
                 status=HTTPStatus.TOO_MANY_REQUESTS,
                 headers=headers,
             )
+
+    def _empty_form(self) -> Any:
+        kept = {name: value for name, value in self.get_form_kwargs().items() if name not in {"data", "files"}}
+        return self.get_form_class()(**kept)
+
+
+class CodeView(LoginView):
+    """The second step: a code of the app, or a recovery code."""
+
+    template_name = "accounts/login_code.html"
+    authentication_form = SignInCodeForm
+    known: User
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Send back to the first step whoever has not been there lately."""
+        if str(request.method).lower() not in self.http_method_names:
+            return self.http_method_not_allowed(request)
+        known = _pending(request)
+        if known is None and not request.user.is_authenticated:
+            return redirect("accounts:login")
+        if known is not None:
+            self.known = known
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Add who has given the right password."""
+        return super().get_form_kwargs() | {"known": self.known}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Sign in; what was kept for this step is done with."""
+        self.request.session.pop(PENDING, None)
+        return super().form_valid(form)
+
+
+def _pending(request: HttpRequest) -> User | None:
+    """Return who has given the right password in this browser lately, unless it was changed since."""
+    kept = request.session.get(PENDING)
+    if not kept or kept["until"] < time.time():
+        return None
+    user = User.objects.filter(pk=kept["user"], is_active=True).first()
+    return user if user and constant_time_compare(user.get_session_auth_hash(), kept["proof"]) else None
 
 
 class LogoutView(auth_views.LogoutView):
