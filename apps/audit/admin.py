@@ -1,6 +1,6 @@
 """Django admin: the entries to look at, and the base class that puts what is done in admin into the audit."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -8,8 +8,8 @@ from django.contrib.admin.models import LogEntry
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from apps.audit.api import record, transaction
-from apps.audit.checkpoints import Note
+from apps.audit.api import moment, record, transaction
+from apps.audit.checkpoints import note_of
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
 
 
@@ -105,12 +105,12 @@ class CheckpointAdmin(LookOnlyAdmin):
     @admin.display(description="signed")
     def signed_at(self, checkpoint: Checkpoint) -> datetime:
         """Show when."""
-        return datetime.fromtimestamp(checkpoint.ts_us / 1e6, UTC)
+        return moment(checkpoint.ts_us)
 
     @admin.display(description="line to keep")
     def line(self, checkpoint: Checkpoint) -> str:
         """Show the checkpoint as it is exported."""
-        return Note.of(bytes(checkpoint.body), bytes(checkpoint.signature)).to_line()
+        return note_of(checkpoint).to_line()
 
 
 def _fields(message: object) -> str:

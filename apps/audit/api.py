@@ -14,7 +14,8 @@ from django.db.models import Model
 
 from apps.audit.chain import Draft, append, check_facts
 from apps.audit.denials import count_known, count_unknown, flush_denials
-from apps.audit.feed import events_after, events_between, newest_events
+from apps.audit.feed import events_after, events_between, moment, newest_events
+from apps.audit.turns import writing
 from apps.audit.verify import VerifyResult, verify
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "events_after",
     "events_between",
     "flush_denials",
+    "moment",
     "newest_events",
     "on_commit",
     "record",
@@ -72,7 +74,7 @@ def transaction() -> Iterator[None]:
         return
     opened = _thread.open = _Open()
     try:
-        with database.atomic():  # noqa: TID251 - the one place
+        with writing():
             yield
             if opened.drafts:
                 append(opened.drafts)
@@ -86,7 +88,7 @@ def transaction() -> Iterator[None]:
 def _nested(opened: _Open) -> Iterator[None]:
     mark = len(opened.drafts)
     try:
-        with database.atomic():  # noqa: TID251 - a savepoint of the one above
+        with writing():
             yield
     except BaseException:
         del opened.drafts[mark:]
@@ -212,7 +214,7 @@ def deny(
 
 
 def _write_now(drafts: list[Draft]) -> None:
-    with database.atomic():  # noqa: TID251 - entries alone, nothing to keep them company
+    with writing():
         append(drafts)
 
 

@@ -86,12 +86,12 @@ def _said(seq: int, entry_hash: str, ts_us: int, kid: str) -> dict[str, object]:
 
 def notes(after: int = 0, limit: int | None = None) -> list[Note]:
     """Return the hub's own checkpoints beyond an entry, oldest first."""
-    return [_note(row) for row in Checkpoint.objects.filter(seq__gt=after).order_by("seq")[:limit]]
+    return [note_of(row) for row in Checkpoint.objects.filter(seq__gt=after).order_by("seq")[:limit]]
 
 
 def newest_notes(limit: int) -> list[Note]:
     """Return the newest checkpoints, oldest first."""
-    return [_note(row) for row in Checkpoint.objects.order_by("-seq")[:limit]][::-1]
+    return [note_of(row) for row in Checkpoint.objects.order_by("-seq")[:limit]][::-1]
 
 
 def newest() -> Note | None:
@@ -99,7 +99,8 @@ def newest() -> Note | None:
     return next(iter(newest_notes(1)), None)
 
 
-def _note(row: Checkpoint) -> Note:
+def note_of(row: Checkpoint) -> Note:
+    """Return a row of the table as a checkpoint. One that is not of our form is of no key."""
     body, signature = bytes(row.body), bytes(row.signature)
     try:
         note = Note.of(body, signature)

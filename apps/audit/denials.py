@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from django.db import close_old_connections
-from django.db import transaction as database
 
 from apps.audit.chain import MAX_TEXT, Draft, append
+from apps.audit.turns import writing
 
 # More kinds than this in a minute are no longer told apart: memory stays flat under a flood.
 MAX_KEYS = 1000
@@ -80,7 +80,7 @@ def flush_denials() -> int:
         replace(c.draft, facts={**c.draft.facts, "calls": c.calls, "first_us": c.first_us, "last_us": c.last_us})
         for c in counts
     ]
-    with database.atomic():  # noqa: TID251 - entries alone, as in api.deny
+    with writing():
         append(drafts)
     return len(drafts)
 

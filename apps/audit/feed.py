@@ -1,13 +1,14 @@
 """The audit as an event feed: entries in the order of their commits."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apps.audit.models import AuditEntry
 
 MAX_EVENTS = 500
 _COLUMNS = ("seq", "ts_us", "action", "actor", "object", "outcome", "visibility")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES = {**dict.fromkeys(_COLUMNS, str), "seq": int, "ts_us": int, "objects": list, "facts": dict}
 
 
@@ -53,4 +54,12 @@ def as_event(entry: AuditEntry) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict) or any(type(body.get(name)) is not kind for name, kind in _TYPES.items()):
         return {**copies, "objects": [], "facts": {}}
-    return {name: value for name, value in body.items() if name not in {"v", "prev"}}
+    return {name: value for name, value in body.items() if name not in {"v", "prev"}} | {"seq": entry.seq}
+
+
+def moment(ts_us: int) -> datetime:
+    """Return a time of the audit, in microseconds since 1970, UTC; one that no calendar has as the first or last."""
+    try:
+        return _EPOCH + timedelta(microseconds=ts_us)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if ts_us < 0 else datetime.max.replace(tzinfo=UTC)

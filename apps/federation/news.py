@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import BigAutoField
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.audit.api import events_between, newest_events
+from apps.audit.api import events_between, moment, newest_events
 from apps.federation.models import Agent, Round, Update
 from apps.federation.visibility import own_hospitals, visibilities
 from apps.federation.words import sentence
@@ -75,7 +76,7 @@ def told(events: list[dict[str, Any]], user: User) -> list[News]:
     return [
         News(
             event["seq"],
-            datetime.fromtimestamp(event["ts_us"] / 1e6, UTC),
+            moment(event["ts_us"]),
             names[event["actor"]],
             sentence(event["action"], event["facts"] | hospitals.get(event["object"], {})),
             event["outcome"],
@@ -100,7 +101,7 @@ def _names(events: Iterable[dict[str, Any]], *, named: bool) -> dict[str, str]:
         kinds.setdefault(kind, set()).add(identity)
     for agent in Agent.objects.filter(pk__in=_uuids(kinds.get("agent", ()))).select_related("hospital"):
         found[agent.actor] = agent.hospital.name
-    people = User.objects.filter(pk__in=[pk for pk in kinds.get("user", ()) if pk.isdigit()])
+    people = User.objects.filter(pk__in=[pk for pk in kinds.get("user", ()) if _is_key(pk)])
     for person in people:
         found[person.actor] = person.get_username() if named else _AS_ROLE[person.role]
     return {event["actor"]: found.get(event["actor"], _other(event["actor"])) for event in events}
@@ -113,6 +114,10 @@ def _uuids(texts: Iterable[str]) -> list[UUID]:
         with suppress(ValueError):
             found.append(UUID(text))
     return found
+
+
+def _is_key(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(BigAutoField.MAX_BIGINT))
 
 
 _AS_ROLE = {"admin": "An administrator", "doctor": "A doctor", "user": "A user"}

@@ -172,6 +172,7 @@ def odd(**said):
 
 
 ODD = [odd(facts=[]), odd(facts=None), odd(objects=3), odd(actor=7), odd(object=None), odd(ts_us="1"), odd(seq="x")]
+ODD += [odd(ts_us=10**30), odd(ts_us=-(10**18)), odd(actor="user:²"), odd(actor="user:" + "9" * 40)]
 
 
 @pytest.mark.parametrize("broken", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, *ODD])
@@ -221,9 +222,10 @@ def test_a_chain_that_does_not_hold_is_the_first_thing_on_the_page(hub, browser)
 
 def test_a_checkpoint_that_somebody_put_there_does_not_keep_the_worker_from_saying_so(hub, browser):
     happen(2)
-    Checkpoint.objects.create(seq=2, body=b"{", signature=b"", ts_us=1)
+    Checkpoint.objects.create(seq=2, body=b"{", signature=b"", ts_us=2**62)
     page = browser("admin")
-    assert page.get("/audit/").status_code == 200
+    for path in ("/audit/", "/admin/audit/checkpoint/", "/admin/audit/checkpoint/2/change/"):
+        assert page.get(path).status_code == 200
     page.post("/audit/verify")
     hub.work()
     assert "The audit does not hold at entry 2" in page.get("/audit/").content.decode()

@@ -2,13 +2,13 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.utils import timezone
 
 from apps.audit import checkpoints
-from apps.audit.api import record, transaction
+from apps.audit.api import moment, record, transaction
 from apps.audit.feed import as_event
 from apps.audit.models import AuditEntry
 from apps.federation.pipeline import keys
@@ -83,14 +83,14 @@ def latest() -> Verification | None:
         return None
     answer = AuditEntry.objects.filter(object=asked.object, action__in=[HELD, BROKEN]).first()
     if answer is None:
-        return Verification(_moment(asked))
+        return Verification(moment(asked.ts_us))
     facts = as_event(answer)["facts"]
     if not facts.keys() >= {"entries", "checkpoints", "bad_seq", "reason"}:
         unreadable = "the result that stands there is not of its form"
-        return Verification(_moment(asked), _moment(answer), bad_seq=answer.seq, reason=unreadable)
+        return Verification(moment(asked.ts_us), moment(answer.ts_us), bad_seq=answer.seq, reason=unreadable)
     return Verification(
-        _moment(asked),
-        _moment(answer),
+        moment(asked.ts_us),
+        moment(answer.ts_us),
         answer.action == HELD,
         facts["entries"],
         facts["checkpoints"],
@@ -101,7 +101,3 @@ def latest() -> Verification | None:
 
 def _name(asked: UUID) -> str:
     return f"verification:{asked}"
-
-
-def _moment(entry: AuditEntry) -> datetime:
-    return datetime.fromtimestamp(entry.ts_us / 1e6, UTC)
