@@ -59,7 +59,7 @@ class Answer:
     """What came of reading a file apart: a head as safetensors, or the code of a ModelFileError.
 
     ``isolated``: whether the process had left network and files behind, or only had its limits. ``seconds`` and
-    ``peak_bytes`` are what reading took.
+    ``peak_bytes`` are what reading took at most: Linux counts in what the caller had in memory when it forked.
     """
 
     isolated: bool

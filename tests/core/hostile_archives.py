@@ -27,9 +27,8 @@ def packed(content: Members, method: int = zipfile.ZIP_STORED) -> bytes:
     file = BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in content:
-            if name in archive.namelist():
-                # zipfile warns, and writes it all the same.
-                archive.NameToInfo.pop(str(name))
+            # zipfile warns of a name that is there already.
+            archive.NameToInfo.clear()
             archive.writestr(name, data)
     return file.getvalue()
 

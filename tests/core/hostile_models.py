@@ -325,9 +325,9 @@ def _bomb(megabytes: int) -> bytes:
 
 
 changed(
-    "a chunk that inflates to 2 GiB",
+    "a chunk that inflates to 300 MiB",
     "model_filter",
-    lambda place, file: _chunk(place, file, filters=(h5py.h5z.FILTER_DEFLATE,), data=_bomb(2048)),
+    lambda place, file: _chunk(place, file, filters=(h5py.h5z.FILTER_DEFLATE,), data=_bomb(300)),
 )
 changed(
     "thirty filters of a kind that asks for a plugin",
