@@ -79,7 +79,9 @@ class Archive:
             with self._archive.open(entry) as file:
                 data = file.read(self._limits.entry_bytes + 1)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
-            raise DatasetError("scan_unreadable", "The zip file is damaged here.") from error
+            raise _damaged() from error
+        if len(data) != entry.file_size:
+            raise _damaged()
         if data.startswith(_ZIP):
             raise DatasetError("entry_nested", "The file is a zip file itself.", "Put its scans into the outer one.")
         return data
@@ -137,6 +139,10 @@ def too_many(entries: int) -> DatasetError:
 def scan_too_large(most: int) -> DatasetError:
     """The refusal of a file of more than ``most`` bytes."""
     return DatasetError("entry_too_large", f"The file has more than {most >> 20} MiB.")
+
+
+def _damaged() -> DatasetError:
+    return DatasetError("scan_unreadable", "The zip file is damaged here.")
 
 
 def _check_end(file: BinaryIO, limits: Limits) -> None:

@@ -18,6 +18,7 @@ import warnings
 # the next PNG that anybody writes in this process ends in corrupted memory: the system's has to be there first.
 import zlib  # noqa: F401
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -50,6 +51,8 @@ _MARKER: Final = 0xFF
 _FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 _SOF: Final = struct.Struct(">BHHB")  # precision, rows, columns, components
 _SIZ: Final = struct.Struct(">HHIIIIxxxxxxxxxxxxxxxxH")  # length, profile, right, bottom, left, top, tiles, components
+_RLE_HEADER: Final = struct.Struct("<16I")  # segments, where each of up to 15 starts
+_RLE_NOTHING: Final = 128
 # warnings.catch_warnings changes the state of the whole process.
 _one_at_a_time = threading.Lock()
 
@@ -157,6 +160,7 @@ def _decode_apart(syntax: str, stream: bytes, layout: Layout, precision: int) ->
 def _check_stream(syntax: str, stream: bytes, layout: Layout) -> int:
     """Compare sizes; the bits of a sample that the stream speaks of, where it is a JPEG."""
     if syntax == _RLE:
+        _check_rle(stream, layout)
         return layout.stored
     if syntax in _JPEG_2000:
         size, precision = _jpeg_2000_size(stream), layout.stored
@@ -165,6 +169,35 @@ def _check_stream(syntax: str, stream: bytes, layout: Layout) -> int:
     if list(size) != [layout.rows, layout.columns, 1] or not layout.stored <= precision <= layout.allocated:
         raise _undecodable()
     return precision
+
+
+def _check_rle(stream: bytes, layout: Layout) -> None:
+    """A byte of an RLE stream may unpack to 64: each segment has to be one plane of bytes (PS3.5 Annex G)."""
+    plane = layout.rows * layout.columns
+    count, *starts = _RLE_HEADER.unpack_from(stream) if len(stream) >= _RLE_HEADER.size else (0,)
+    if count != layout.allocated // 8:
+        raise _undecodable()
+    for start, end in pairwise([*starts[:count], len(stream)]):
+        # Some pad a plane to an even number of bytes. No encoder makes it twice as long.
+        if end - start > 2 * plane + _RLE_HEADER.size or _rle_size(stream, start, min(end, len(stream))) not in {
+            plane,
+            plane + plane % 2,
+        }:
+            raise _undecodable()
+
+
+def _rle_size(stream: bytes, at: int, end: int) -> int:
+    size = 0
+    while at < end:
+        head = stream[at]
+        if head < _RLE_NOTHING:
+            size += min(head + 1, end - at - 1)
+            at += head + 2
+        else:
+            # 129 to 255 repeat the next byte 128 to 2 times.
+            size += 257 - head if head > _RLE_NOTHING and at + 1 < end else 0
+            at += 2 if head > _RLE_NOTHING else 1
+    return size
 
 
 def _jpeg_2000_size(stream: bytes) -> list[int]:

@@ -64,3 +64,41 @@ def compressed(found, syntax, folder):
 def ramp(rows=48, columns=64, step=30):
     """Grey levels of 12 bits that rise to the lower right."""
     return (np.indices((rows, columns)).sum(0) * step).astype(np.uint16)
+
+
+def raw(*elements, syntax=b"1.2.840.10008.1.2.1\0"):
+    """A file of elements as they are given, right or wrong, behind a preamble and a transfer syntax."""
+    return bytes(128) + b"DICM" + element(0x00020010, b"UI", syntax) + b"".join(elements)
+
+
+def element(tag, kind, value, length=None):
+    """One explicit little-endian element; ``length`` may lie."""
+    length = len(value) if length is None else length
+    head = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + kind
+    if kind in {b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"UC", b"UR"}:
+        return head + bytes(2) + length.to_bytes(4, "little") + value
+    return head + length.to_bytes(2, "little") + value
+
+
+def short(tag, number):
+    """An element that holds one unsigned 16-bit number."""
+    return element(tag, b"US", number.to_bytes(2, "little"))
+
+
+def grey_header(rows=2, columns=3, *, allocated=16, stored=12, high=None, signed=0):
+    """The elements that every grey picture needs, in order."""
+    return [
+        short(0x00280002, 1),
+        element(0x00280004, b"CS", b"MONOCHROME2 "),
+        short(0x00280010, rows),
+        short(0x00280011, columns),
+        short(0x00280100, allocated),
+        short(0x00280101, stored),
+        short(0x00280102, stored - 1 if high is None else high),
+        short(0x00280103, signed),
+    ]
+
+
+def pixels_of(data, length=None):
+    """The element of an uncompressed picture."""
+    return element(0x7FE00010, b"OW", data, length)
