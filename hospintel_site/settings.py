@@ -168,6 +168,8 @@ LEASE_MINUTES = env.integer("HOSPINTEL_LEASE_MINUTES", 60, low=1, high=24 * 60)
 # A browser session ends after so long without a step, and at the latest after so long.
 SESSION_IDLE_SECONDS = 60 * env.integer("HOSPINTEL_SESSION_IDLE_MINUTES", 15, low=5, high=12 * 60)
 SESSION_LONGEST_SECONDS = 3600 * env.integer("HOSPINTEL_SESSION_HOURS", 12, low=1, high=7 * 24)
+# What asks again who it is (accounts/confirm.py) does so where that was proven longer ago.
+PROOF_SECONDS = 60 * env.integer("HOSPINTEL_CONFIRM_MINUTES", 10, low=1, high=12 * 60)
 # Administrators without a second factor get no further than the page that sets one up. Tests make hundreds of them.
 REQUIRE_ADMIN_OTP = env.flag("HOSPINTEL_REQUIRE_ADMIN_OTP", default=not UNDER_TEST)
 OTP_KEY = env.secret("HOSPINTEL_OTP_KEY") or env.kept_secret(KEYS / "otp_key")

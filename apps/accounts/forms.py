@@ -69,6 +69,18 @@ class CodeForm(forms.Form):
     code = code_field()
 
 
+class ConfirmForm(forms.Form):
+    """The password once more, or a code of the app."""
+
+    # Among the fields of whatever form was sent: a name that none of them has.
+    NAME = "confirm_password"
+    confirm_password = forms.CharField(
+        label="Password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+
+
 class FirstAdminForm(BaseUserCreationForm):  # type: ignore[type-arg] # generic in the stubs only
     """A name and a password, twice; the rules are AUTH_PASSWORD_VALIDATORS."""
 

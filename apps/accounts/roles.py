@@ -65,8 +65,8 @@ def refuse(request: HttpRequest, what: str) -> NoReturn:
     raise PermissionDenied
 
 
-def _page_of(request: HttpRequest) -> str:
-    """Return where somebody goes on after signing in: the page, or the one whose form was sent too late."""
+def page_of(request: HttpRequest) -> str:
+    """Return the page that somebody is on: the one asked for, or the one of ours whose form was sent."""
     if request.method in {"GET", "HEAD"}:
         return request.get_full_path()
     referer = request.headers.get("Referer", "")
@@ -78,7 +78,7 @@ def _page_of(request: HttpRequest) -> str:
 def door(request: HttpRequest) -> HttpResponseBase | None:
     """Return where somebody has to go before any page: to sign in, or to set up a second factor; None if nowhere."""
     if not isinstance(request.user, User):
-        return redirect_to_login(_page_of(request))
+        return redirect_to_login(page_of(request))
     return redirect("accounts:second-factor") if request.user.must_enrol else None
 
 
@@ -88,7 +88,7 @@ def require_person(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
-            return redirect_to_login(_page_of(request))
+            return redirect_to_login(page_of(request))
         return view(request, *args, **kwargs)
 
     return guarded

@@ -160,6 +160,7 @@ EVENTS: Mapping[str, str] = {
     "login.ok": "signed in",
     "login.end": "signed out",
     "login.refused": "tried to sign in and was refused",
+    "confirm.refused": "was asked who it is, and gave a wrong answer",
     "second_factor.enrol": "set up a second factor",
     "second_factor.off": "turned the second factor off",
     "second_factor.reset": "reset a person's second factor",

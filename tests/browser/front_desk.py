@@ -43,10 +43,10 @@ def one_round_done() -> bool:
     return ended and Round.objects.filter(state="PUBLISHED").exists()
 
 
-def age_session(name: str, seconds: int) -> None:
-    """Let a person's session be as if nothing had been done in it for so much longer."""
+def age_session(name: str, seconds: int, what: str = "seen") -> None:
+    """Let a person's session be as if nothing had been done (or proven) in it for so much longer."""
     session = _session_of(name)
-    session["seen"] -= seconds
+    session[what] -= seconds
     session.save()
 
 

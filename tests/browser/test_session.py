@@ -4,10 +4,11 @@ import re
 import time
 
 import front_desk
+import pytest
 from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Page, expect
-from test_every_page import findings
+from test_every_page import PHONE, findings, focus_by_tab
 
 WITHIN_MS = 2000
 IDLE = 15 * 60
@@ -83,3 +84,25 @@ def test_after_the_end_the_sign_in_page_says_why_and_leads_back(
     expect(page.locator("h1")).to_contain_text("uwe, user")
     assert page.url.endswith("/account/")
     _unwatched(complaints)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_matters_asks_again_and_goes_on_with_what_was_typed(window: Window, hub: Hub, theme: str) -> None:
+    page = window(theme=theme, width=PHONE).new_page()
+    sign_in(page, "alice")
+    page.goto("/people/")
+    page.fill("input[name=username]", "two words")
+    hub.ask(front_desk.age_session, "alice", 11 * 60, "proven")
+    page.click("#add-person")
+    expect(page.locator("h1")).to_have_text("Confirm that it is you.")
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator(".errors")).to_contain_text("neither your password")
+    focus_by_tab(page, "input[name=confirm_password]")
+    page.keyboard.type(front_desk.PASSWORD)
+    page.keyboard.press("Enter")
+    # What was typed has arrived, mistake included: the form says what is wrong with it.
+    expect(page.locator("input[name=username]")).to_have_value("two words")
+    expect(page.locator(".errors")).to_contain_text("valid username")

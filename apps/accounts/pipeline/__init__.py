@@ -24,7 +24,7 @@ from apps.accounts.pipeline.people import (
     set_active,
 )
 from apps.accounts.pipeline.sessions import begin_session, end_sessions, is_signed_in
-from apps.accounts.pipeline.sign_in import CodeNeeded, Locked, authenticate
+from apps.accounts.pipeline.sign_in import CodeNeeded, Locked, authenticate, confirm
 
 __all__ = [
     "FIRST_ADMIN_MINUTES",
@@ -40,6 +40,7 @@ __all__ = [
     "change_person",
     "change_role",
     "checked_name",
+    "confirm",
     "create_first_admin",
     "create_hospital",
     "create_person",

@@ -112,6 +112,11 @@ def reset(user: User, *, actor: str) -> None:
     user.refresh_from_db(fields=["has_second_factor", "session_epoch"])
 
 
+def is_app_code(user: User, typed: str) -> bool:
+    """Return whether what somebody typed looks like a code of their app: no password is that short."""
+    return user.has_second_factor and _APP_CODE.fullmatch(_plain(typed)) is not None
+
+
 def check_code(user: User, typed: str) -> bool:
     """Use up a code of the app or a recovery code. Returns whether it was one.
 

@@ -21,7 +21,8 @@ from apps.accounts.models import SessionEnd, User, ending
 from apps.accounts.pipeline.people import AccountError
 from apps.audit.api import record, transaction
 
-STARTED, SEEN = "started", "seen"
+# When it began, when somebody last did something in it, when somebody last proved in it who they are.
+STARTED, SEEN, PROVEN = "started", "seen", "proven"
 # Every step of a busy reader would be a write; who reads slowly is noted at each.
 NOTED_EVERY = 10
 # So long after its end a session can still say why it ended.
@@ -69,7 +70,7 @@ def is_signed_in(user: User) -> bool:
 def note_start(sender: object, request: HttpRequest, **_: Any) -> None:  # noqa: ARG001 - a signal's receiver
     """Note when a session began, by whatever door somebody came in: Django's signal `user_logged_in` calls this."""
     now = int(time.time())
-    request.session.update({STARTED: now, SEEN: now})
+    request.session.update({STARTED: now, SEEN: now, PROVEN: now})
 
 
 def note_activity(session: SessionBase) -> None:
@@ -78,6 +79,16 @@ def note_activity(session: SessionBase) -> None:
     session.setdefault(STARTED, now)
     if now - session.get(SEEN, 0) >= NOTED_EVERY:
         session[SEEN] = now
+
+
+def note_proof(session: SessionBase) -> None:
+    """Note that the person has just proven who they are."""
+    session[PROVEN] = int(time.time())
+
+
+def is_proven(session: SessionBase) -> bool:
+    """Return whether the person proved who they are in this session lately."""
+    return bool(time.time() - session.get(PROVEN, 0) < settings.PROOF_SECONDS)
 
 
 def ends_at(session: SessionBase | dict[str, Any]) -> float:

@@ -1,15 +1,16 @@
 """Whether name, password and code belong together: the one way in, for the sign-in pages and for programs."""
 
 from django.contrib.auth import authenticate as check
+from django.contrib.auth.hashers import check_password
 from django.http import HttpRequest
 
 from apps.accounts.models import User
 from apps.accounts.pipeline.lockout import Attempt, Locked, give_back, release, take
 from apps.accounts.pipeline.people import AccountError
-from apps.accounts.pipeline.second_factor import check_code
+from apps.accounts.pipeline.second_factor import check_code, is_app_code
 from apps.audit.api import deny, record, transaction
 
-__all__ = ["CodeNeeded", "Locked", "authenticate"]
+__all__ = ["CodeNeeded", "Locked", "authenticate", "confirm"]
 
 
 class CodeNeeded(AccountError):  # noqa: N818 - an answer, not a fault
@@ -63,6 +64,29 @@ def authenticate(
         _second_step(user, otp, attempt, address)
     release(attempt)
     return user
+
+
+def confirm(user: User, typed: str, *, address: str) -> None:
+    """Check that it is still this person, by their password or a code of their app.
+
+    Guessed no more often than at the sign-in page: a browser left open tells nobody either of them.
+
+    Raises:
+        AccountError: `confirm_wrong`; `factor_unreadable`.
+        Locked: too many wrong ones.
+    """
+    try:
+        attempt = take(user.get_username(), address)
+        by_code = is_app_code(user, typed)
+        right = check_code(user, typed) if by_code else check_password(typed, user.password)
+    except Locked:
+        deny("confirm.refused", code="login_locked", actor=user.actor, address=address, obj=user)
+        raise
+    if not right:
+        deny("confirm.refused", code="confirm_wrong", actor=user.actor, address=address, obj=user)
+        _tell_lock(attempt, user.get_username(), address)
+        raise AccountError("confirm_wrong", "This is neither your password nor an unused code of your app.")
+    release(attempt)
 
 
 def _second_step(user: User, otp: str, attempt: Attempt, address: str) -> None:

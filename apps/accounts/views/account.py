@@ -16,6 +16,7 @@ from apps.accounts import pipeline
 from apps.accounts.context import session_left
 from apps.accounts.forms import NewPasswordForm, OwnPasswordForm
 from apps.accounts.models import User
+from apps.accounts.pipeline import sessions
 from apps.accounts.roles import require
 from hospintel_site.callers import client_address
 
@@ -46,6 +47,7 @@ def new_password(request: HttpRequest) -> HttpResponseBase:
     except pipeline.AccountError as error:
         form.add_error("old_password", error.detail)
         return _page(request, form)
+    sessions.note_proof(request.session)
     # This browser stays signed in, under a new session key.
     update_session_auth_hash(request, user)
     messages.success(request, "Your password is changed.")

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.contrib.auth import views as auth_views
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -17,8 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from apps.accounts import pipeline
 from apps.accounts.forms import FirstAdminForm, SignInCodeForm, SignInForm
-from apps.accounts.middleware import told_reason
-from apps.accounts.models import User
+from apps.accounts.models import SessionEnd, User
 from apps.audit.api import record, transaction
 from hospintel_site.callers import client_address
 
@@ -51,7 +51,7 @@ class LoginView(auth_views.LoginView):
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         """Add why the last session of this browser ended."""
-        return super().get_context_data(**context) | {"ended": told_reason(self.request)}
+        return super().get_context_data(**context) | {"ended": _ended(self.request)}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Sign in, or go on to the code; after too many wrong passwords or codes say when to come back."""
@@ -105,6 +105,12 @@ class CodeView(LoginView):
         """Sign in; what was kept for this step is done with."""
         self.request.session.pop(PENDING, None)
         return super().form_valid(form)
+
+
+def _ended(request: HttpRequest) -> str:
+    """Return the sentence about why the last session of this browser ended; "" if there is nothing to say."""
+    why = request.META.get("hospintel.session_end") or request.COOKIES.get(settings.SESSION_END_COOKIE_NAME, "")
+    return str(SessionEnd(why).label) if why in SessionEnd.values else ""
 
 
 def _pending(request: HttpRequest) -> User | None:

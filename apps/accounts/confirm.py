@@ -1,0 +1,56 @@
+"""What asks again who it is: one table. The middleware reads it, at each request that may change something.
+
+Whoever finds a browser open does none of this with it: the password, or a code of the second factor, must have been
+given in this session within the last minutes. Signing in counts. A program's token is apart: it is no open browser.
+"""
+
+from collections.abc import Mapping
+
+from django.http import HttpRequest
+
+# The address' name, or name/verb -> what is about to be done, as the page says it.
+PAGES: Mapping[str, str] = {
+    "accounts:second-factor": "set up a second factor",
+    "accounts:second-factor-codes": "make new recovery codes",
+    "accounts:second-factor-off": "turn off your second factor",
+    "accounts:person-add": "add a person",
+    "accounts:person-change": "change a person's role or hospitals",
+    "accounts:person-link": "make a link that sets a person's password",
+    "accounts:person-act": "change a person's account",
+    "agent-revoke": "revoke an agent",
+    "hospital-code": "issue a code that lets an agent in",
+    "version-decide": "decide which model is in use",
+    "run-steer/abort": "abort a run",
+}
+# Calls that a signed-in browser may make too.
+CALLS: Mapping[str, str] = {
+    "decide-version": "decide which model is in use",
+    "steer-run/abort": "abort a run",
+}
+# Django admin's pages change things by any form but these.
+ADMIN, ADMIN_LOOKS = "admin", frozenset({"login", "logout", "jsi18n", "autocomplete"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def asked_of_page(request: HttpRequest) -> str:
+    """Return what a form is about to do, if that asks again who it is; "" if it does not."""
+    match = request.resolver_match
+    if match is None or request.method in SAFE:
+        return ""
+    if match.namespace == ADMIN:
+        return "" if match.url_name in ADMIN_LOOKS else "change something in the records"
+    return _listed(PAGES, request)
+
+
+def asked_of_call(request: HttpRequest) -> str:
+    """Return what a call of a signed-in browser is about to do, if that asks again who it is; "" if it does not."""
+    match = request.resolver_match
+    by_token = bool(request.headers.get("Authorization"))
+    return "" if match is None or request.method in SAFE or by_token else _listed(CALLS, request)
+
+
+def _listed(table: Mapping[str, str], request: HttpRequest) -> str:
+    match = request.resolver_match
+    name = match.view_name if match else ""
+    verb = match.kwargs.get("verb", "") if match else ""
+    return table.get(f"{name}/{verb}") or table.get(name, "")
