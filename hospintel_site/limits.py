@@ -8,6 +8,9 @@ MIB = 1024 * KIB
 
 # Of one address; of one network of IPv6, where a single customer has 2^64 addresses.
 MOST_CONNECTIONS = 128
+# Bodies that are larger than this lie on the disk before anybody knows who sent them: so many at a time and no more.
+LARGE_BYTES = 16 * MIB
+MOST_LARGE = 8
 
 
 @dataclass(frozen=True)

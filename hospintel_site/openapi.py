@@ -18,7 +18,8 @@ answers 404.
 
 **Errors** are `{"code", "detail"}` with a status: `code` is stable, `detail` is a sentence. All cryptographic refusals
 are `update_refused` or `report_refused`; which check failed is in the audit. A body that is too large or too slow is
-answered before the application sees it: 413 `body_too_large`, 408 `request_too_slow`.
+answered before the application sees it: 413 `body_too_large`, 408 `request_too_slow`; while many large files come in at
+once, others are 503 `hub_busy`.
 
 **Live.** `/ws/events/` sends what `GET /api/v1/events` lists as it happens, to signed-in people, from pages of the same
 origin.

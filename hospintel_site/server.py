@@ -37,7 +37,7 @@ from twisted.web.http import datetimeToString
 
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
-from hospintel_site.limits import DEFAULT, MOST_CONNECTIONS, limit_for
+from hospintel_site.limits import DEFAULT, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self._received = 0
         self._refused = False
         self._lingering: Any = None
+        self._large: set[HubRequest] = self.channel.factory.large
         self._deadline = self._call_in(DEFAULT.seconds(0))
         self._may_write = asyncio.Event()
         self._may_write.set()
@@ -77,10 +78,20 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         _cancel(self._deadline)
         if length is not None and length > self._cap:
             self._refuse_size()
+        elif (self._cap if length is None else length) > LARGE_BYTES and not self._one_of_the_large():
+            detail = "The hub is receiving other large files. Try again in a moment."
+            self._refuse(b"503 Service Unavailable", "hub_busy", detail)
         else:
             self._deadline = self._call_in(limit.seconds(length))
             small = length is not None and length <= IN_MEMORY
             self.content = BytesIO() if small else SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - lives on
+
+    def _one_of_the_large(self) -> bool:
+        """Take a place among the large bodies, if one is free; it is given back when the request has ended."""
+        if len(self._large) >= MOST_LARGE:
+            return False
+        self._large.add(self)
+        return True
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Keep a piece of the body, unless the whole has become too long."""
@@ -103,7 +114,13 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         _cancel(self._deadline)
         _cancel(self._lingering)
         self._may_write.set()
+        self._large.discard(self)
         super().connectionLost(reason)
+
+    def finish(self) -> None:
+        """End the request: the answer is out."""
+        self._large.discard(self)
+        super().finish()
 
     def _call_in(self, seconds: float) -> Any:
         return reactor.callLater(seconds * self.channel.factory.patience, self._refuse_pace)
@@ -116,6 +133,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
     def _refuse(self, status: bytes, code: str, detail: str) -> None:
         self._refused = True
+        self._large.discard(self)
         self.channel.factory.on_refusal(code, str(getattr(self.channel.transport.getPeer(), "host", "")))
         _cancel(self._deadline)
         if self.content is not None:
@@ -186,6 +204,7 @@ class HubFactory(HTTPFactory):  # type: ignore[misc]
         super().__init__(server)
         self.patience = patience
         self.on_refusal = on_refusal
+        self.large: set[HubRequest] = set()
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Build the protocol of one connection."""

@@ -14,7 +14,7 @@ import pytest
 
 from hospintel_site.certificates import make_test_certificate
 from hospintel_site.connections import owner_of
-from hospintel_site.limits import DEFAULT, KIB, MIB, limit_for
+from hospintel_site.limits import DEFAULT, KIB, MIB, MOST_LARGE, limit_for
 
 GIB = 1024 * MIB
 BEARER = {"Authorization": "Bearer x"}
@@ -144,6 +144,29 @@ def test_credentials_raise_the_cap_where_the_table_says_so(echo: Any):
     assert httpx.post(url, content=b"x" * 9 * MIB, headers={"Cookie": "x"}).status_code == 413
     assert httpx.post(url, content=b"x" * 9 * MIB, headers=BEARER).text.startswith(f"{9 * MIB} ")
     assert httpx.post(url, content=b"x" * (10 * MIB + 1), headers=BEARER).status_code == 413
+
+
+def test_so_many_large_bodies_at_a_time_and_no_more(echo: Any):
+    url = f"http://127.0.0.1:{echo.port}/upload_model"
+    request = head(f"Authorization: Bearer x\r\nContent-Length: {17 * MIB}", "/upload_model")
+    with ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", echo.port), timeout=10))
+            for _ in range(MOST_LARGE)
+        ]
+        for connection in held:
+            connection.sendall(request)
+        time.sleep(0.5)
+        answer = httpx.post(url, content=b"x" * 17 * MIB, headers=BEARER)
+        assert (answer.status_code, answer.json()["code"]) == (503, "hub_busy")
+        assert httpx.post(url, content=b"x" * 15 * MIB, headers=BEARER).status_code == 200
+        # One is received whole and answered, and one goes away.
+        held[0].sendall(b"x" * 17 * MIB)
+        assert held[0].recv(100).startswith(b"HTTP/1.1 200")
+        held[1].close()
+        time.sleep(0.5)
+        for _ in range(3):
+            assert httpx.post(url, content=b"x" * 17 * MIB, headers=BEARER).status_code == 200
 
 
 def test_a_multipart_body_reaches_the_application_untouched(echo: Any):
