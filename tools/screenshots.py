@@ -25,7 +25,7 @@ TALLEST = 2400
 COLOURS = 96
 PATIENCE = 240
 # What links in the portal lead to beside pages.
-FILES = ("/admin/", "/api/", "/static/", "/model", "/docs", "/redoc")
+FILES = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
 # The API's pages look the same in both themes, and each waits for what its program draws.
 MANUALS = {"docs": ".opblock", "redoc": "[data-section-id]"}
 
@@ -112,7 +112,7 @@ def _pages(page: Page) -> dict[str, str]:
         origin = page.evaluate("window.location.origin")
         for url in page.eval_on_selector_all("a[href]", "nodes => nodes.map(node => node.href)"):
             path = url.removeprefix(origin).partition("#")[0].partition("?")[0]
-            if not url.startswith(origin) or (path.startswith(FILES) and path != "/models/"):
+            if not url.startswith(origin) or path == "/model" or path.startswith(FILES):
                 continue
             name = _name(path)
             if name not in found:

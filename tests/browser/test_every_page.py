@@ -14,7 +14,7 @@ GRAVE = {"serious", "critical"}
 MOST_PAGES = 30
 # Files, programs' calls, and Django's own pages are not the portal's.
 NO_PAGES = ("accounts/login/", "accounts/code/", "accounts/logout/")
-ELSEWHERE = ("/admin/", "/api/", "/model", "/static/", "/docs", "/redoc")
+ELSEWHERE = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
 
 
 def links(page: Page) -> list[str]:
@@ -22,8 +22,8 @@ def links(page: Page) -> list[str]:
     found = page.eval_on_selector_all("a[href]", "nodes => nodes.map(node => node.href)")
     origin = page.evaluate("window.location.origin")
     paths = [url.removeprefix(origin).partition("#")[0].partition("?")[0] for url in found if url.startswith(origin)]
-    # `/model` is the file, `/models/` the page.
-    return [path for path in paths if path == "/models/" or not path.startswith(ELSEWHERE)]
+    # `/model` is the file, `/models/` and what is below it are pages.
+    return [path for path in paths if path != "/model" and not path.startswith(ELSEWHERE)]
 
 
 def route(path: str) -> str:
