@@ -10,7 +10,7 @@ import django
 from django.core.management import call_command
 
 ALL = "all"
-NAMES = ("sealing", "aggregation", "audit", "live")
+NAMES = ("sealing", "aggregation", "audit", "live", "scans")
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def _point_settings(folder: Path) -> None:
 def _run(wanted: list[str], folder: Path) -> None:
     django.setup()
     # Models exist only from here on.
-    from benchmarks import aggregation, audit_log, live, sealing  # noqa: PLC0415
+    from benchmarks import aggregation, audit_log, live, scans, sealing  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
     benchmarks: dict[str, Callable[[], None]] = {
@@ -42,6 +42,7 @@ def _run(wanted: list[str], folder: Path) -> None:
         "aggregation": aggregation.run,
         "audit": audit_log.run,
         "live": lambda: live.run(folder),
+        "scans": scans.run,
     }
     for name, run in benchmarks.items():
         if name in wanted:

@@ -10,7 +10,6 @@ import logging
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 
@@ -129,17 +128,14 @@ def _decode_here(syntax: str, stream: bytes, layout: Layout) -> bytes:
 def _decode_apart(syntax: str, stream: bytes, layout: Layout, precision: int) -> bytes:
     asked = {"syntax": syntax, "rows": layout.rows, "columns": layout.columns, "signed": layout.signed}
     asked |= {"allocated": layout.allocated, "precision": precision}
-    with (
-        tempfile.TemporaryDirectory(prefix="hospintel-dicom-") as empty,
-        subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-c", _START, _ROOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=empty,
-            env={"LANG": "C.UTF-8"},
-        ) as process,
-    ):
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-I", "-c", _START, _ROOT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={"LANG": "C.UTF-8"},
+    ) as process:
         stdin, stdout = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         timer = threading.Timer(WALL_SECONDS, process.kill)
         timer.start()

@@ -200,6 +200,18 @@ def test_a_decoder_that_says_more_than_a_picture_is_not_listened_to(tmp_path, mo
     assert code_of(data) == "dicom_undecodable"
 
 
+@pytest.mark.parametrize(
+    "act", ["open('/etc/passwd')", "__import__('socket').socket()", "os.fork()", "os.system('id')"]
+)
+def test_a_decoder_that_does_anything_else_is_ended(act, tmp_path, monkeypatch):
+    """As GDCM would, if a stream made it do what its author likes."""
+    canary = tmp_path / "canary"
+    taken = f"c._decode = lambda *_: ({act}, open({str(canary)!r}, 'w'))\nc.main()"
+    monkeypatch.setattr(dicom_codecs, "_START", dicom_codecs._START.replace("c.main()", f"import os\n{taken}"))
+    assert code_of(compressed(dataset(ramp(), stored=12), "JPEGLSLossless", tmp_path)) == "dicom_undecodable"
+    assert not canary.exists()
+
+
 def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(tmp_path, monkeypatch):
     data = compressed(dataset(ramp(), stored=12), "JPEGLSLossless", tmp_path)
     monkeypatch.setattr(dicom_codecs, "_START", "import a_module_that_is_not_there")
