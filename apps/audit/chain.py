@@ -13,6 +13,10 @@ from apps.audit.models import AuditEntry, AuditHead
 
 Fact = str | int | float | bool | None
 MAX_TEXT = 200
+# Of every entry's body.
+FIELDS = frozenset(
+    {"v", "seq", "prev", "ts_us", "action", "actor", "object", "objects", "outcome", "visibility", "facts"}
+)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ import binascii
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.db import IntegrityError
 
 from apps.audit.chain import canonical
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
+from apps.audit.turns import writing
 from apps.audit.verify import VerifyResult, verify
 from hospintel_core import signing
 from hospintel_core.errors import SignatureError
@@ -144,8 +147,8 @@ def make(signer: Signer) -> Note | None:
     body = canonical(_said(head.seq, entry_hash, now, kid))
     note = Note(head.seq, entry_hash, now, kid, body, sign(body))
     # Another process may have signed the same place first: both say the same, and one is enough.
-    row = Checkpoint(seq=note.seq, body=note.body, signature=note.signature, ts_us=note.ts_us)
-    Checkpoint.objects.bulk_create([row], ignore_conflicts=True)
+    with suppress(IntegrityError), writing():
+        Checkpoint.objects.create(seq=note.seq, body=note.body, signature=note.signature, ts_us=note.ts_us)
     return newest()
 
 

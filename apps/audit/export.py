@@ -35,7 +35,8 @@ def lines(identity_chain: Iterable[Mapping[str, str]]) -> Iterator[str]:
 # Both ask anew for each piece: a cursor that stays open for as long as somebody downloads would hold a connection, and
 # on SQLite keep the write-ahead log from being folded back.
 def _entries(end: int) -> Iterator[tuple[bytes | memoryview, str]]:
-    after = 0
+    # What stands before the first entry has been put there: it comes along, and the verifier finds it.
+    after = -(2**63)
     while True:
         rows = AuditEntry.objects.filter(seq__gt=after, seq__lte=end).order_by("seq")
         piece = list(rows.values_list("seq", "body", "entry_hash")[:CHUNK])

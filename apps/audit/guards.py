@@ -1,21 +1,25 @@
-"""Triggers that keep entries and checkpoints from being changed or deleted by whoever uses the database normally."""
+"""Triggers that keep entries and checkpoints from being changed, replaced or deleted by whoever uses the database."""
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 HEAD = "audit_audithead"
-# Table -> the prefix of its triggers' names, and what is said to whoever tries.
+# Table -> the prefix of its triggers' names, what is said to whoever tries, and its unique columns.
 GUARDED = {
-    "audit_auditentry": ("audit", "audit entries cannot be changed or deleted"),
-    "audit_checkpoint": ("checkpoint", "audit checkpoints cannot be changed or deleted"),
+    "audit_auditentry": ("audit", "audit entries cannot be changed or deleted", ("seq", "prev_hash", "entry_hash")),
+    "audit_checkpoint": ("checkpoint", "audit checkpoints cannot be changed or deleted", ("seq",)),
 }
 
 
-def _install(vendor: str, table: str, prefix: str, said: str) -> list[str]:
+def _install(vendor: str, table: str, prefix: str, said: str, unique: tuple[str, ...]) -> list[str]:
     if vendor == "sqlite":
+        refusing = f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
+        taken = " OR ".join(f"{column} = NEW.{column}" for column in unique)
+        # INSERT OR REPLACE deletes what stands in its way, and fires no trigger for it.
+        replacing = f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken})"  # noqa: S608 - names from the table above
         return [
-            f"CREATE TRIGGER IF NOT EXISTS {prefix}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
-            for verb in ("UPDATE", "DELETE")
+            f"CREATE TRIGGER IF NOT EXISTS {prefix}_no_update BEFORE UPDATE ON {table} {refusing}",
+            f"CREATE TRIGGER IF NOT EXISTS {prefix}_no_delete BEFORE DELETE ON {table} {refusing}",
+            f"CREATE TRIGGER IF NOT EXISTS {prefix}_no_replace BEFORE INSERT ON {table} {replacing} {refusing}",
         ]
     raising = f"$$ BEGIN RAISE EXCEPTION '{said}'; END $$"
     call = f"EXECUTE FUNCTION {prefix}_refuse()"
@@ -28,7 +32,7 @@ def _install(vendor: str, table: str, prefix: str, said: str) -> list[str]:
 
 def _remove(vendor: str, table: str, prefix: str) -> list[str]:
     if vendor == "sqlite":
-        return [f"DROP TRIGGER IF EXISTS {prefix}_no_{verb}" for verb in ("update", "delete")]
+        return [f"DROP TRIGGER IF EXISTS {prefix}_no_{verb}" for verb in ("update", "delete", "replace")]
     return [f"DROP TRIGGER IF EXISTS {prefix}_no_{verb} ON {table}" for verb in ("update", "truncate")]
 
 

@@ -66,6 +66,7 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit entries"
         ordering = ["seq"]
         indexes = [models.Index(fields=["visibility", "seq"], name="audit_visible_in_order")]
+        constraints = [models.CheckConstraint(condition=models.Q(seq__gte=1), name="audit_entry_from_one")]
 
     def __str__(self) -> str:
         return f"{self.seq} {self.action}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from apps.audit.chain import entry_hash
+from apps.audit.chain import FIELDS, canonical, entry_hash
 from apps.audit.models import GENESIS, AuditEntry, AuditHead
 
 _COLUMNS = ("seq", "body", "prev_hash", "entry_hash", "ts_us", "actor", "action", "object", "outcome", "visibility")
@@ -33,6 +33,8 @@ def verify(from_seq: int | None = None, to_seq: int | None = None) -> VerifyResu
     head = AuditHead.objects.filter(pk=1).first()
     if head is None:
         return VerifyResult(ok=False, checked=0, bad_seq=1, reason="the head row is missing")
+    if start == 1 and (early := AuditEntry.objects.filter(seq__lt=1).order_by("seq").first()) is not None:
+        return VerifyResult(ok=False, checked=0, bad_seq=early.seq, reason="the entry stands before the first")
     end = head.seq if to_seq is None else to_seq
     previous, checked = _link_before(start), 0
     for expected, row in enumerate(_rows(start, end), start=start):
@@ -70,14 +72,18 @@ def _problem(row: dict[str, Any], expected: int, previous: str) -> str:  # noqa:
         return "the body does not have the stored hash"
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError):
-        return "the body is not JSON"
-    if not isinstance(content, dict) or content.get("seq") != expected:
+        # One content has one spelling: no name twice, no 1.0 for 1.
+        is_ours = content.keys() == FIELDS and type(content["seq"]) is int and canonical(content) == body
+    except (ValueError, RecursionError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        return "the body is not of its form"
+    if content["seq"] != expected:
         return "the body carries another number"
-    if content.get("prev") != previous or row["prev_hash"] != previous:
+    if content["prev"] != previous or row["prev_hash"] != previous:
         return "the link to the entry before does not hold"
     for column in _COPIES:
-        if content.get(column) != row[column]:
+        if content[column] != row[column]:
             return f"the column {column} differs from the body"
     return ""
 

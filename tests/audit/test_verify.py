@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, connection
 
 from apps.audit import guards
 from apps.audit.api import record, transaction, verify
@@ -58,6 +58,14 @@ def append_without_the_head() -> None:
     last.save(force_insert=True)
 
 
+def spell(old: bytes, new: bytes, seq: int = 3) -> None:
+    """Say the same in other bytes, and hash them."""
+    body = bytes(AuditEntry.objects.get(seq=seq).body)
+    assert old in body
+    body = body.replace(old, new)
+    AuditEntry.objects.filter(seq=seq).update(body=body, entry_hash=entry_hash(body))
+
+
 TAMPERING: list[tuple[Callable[[], object], int]] = [
     (change_body, 4),
     (change_and_hash_again, 5),
@@ -76,6 +84,10 @@ TAMPERING: list[tuple[Callable[[], object], int]] = [
     (cut_the_end, 9),
     (cut_the_end_and_the_head, 8),
     (append_without_the_head, 10),
+    (lambda: spell(b'{"action"', b'{ "action"'), 3),
+    (lambda: spell(b'"seq":3,', b'"seq":3.0,'), 3),
+    (lambda: spell(b'"v":1,', b'"v":1,"w":2,'), 3),
+    (lambda: spell(b'"action":', b'"action":"x","action":'), 3),
     (lambda: AuditHead.objects.update(entry_hash="0" * 64), 10),
     (lambda: AuditHead.objects.all().delete(), 1),
 ]
@@ -124,3 +136,27 @@ def test_entries_are_canonical_json_with_their_place_and_their_predecessor():
         body = json.loads(bytes(entry.body))
         assert canonical(body) == bytes(entry.body)
         assert (body["seq"], body["prev"]) == (entry.seq, before.entry_hash)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="REPLACE is SQLite's")
+def test_an_entry_cannot_be_replaced_past_the_triggers():
+    for number in range(3):
+        with transaction():
+            record("x.y", actor="system:test", number=number)
+    columns = "seq, body, prev_hash, entry_hash, ts_us, actor, action, object, outcome, visibility"
+    for taken in ("seq", "prev_hash", "entry_hash"):
+        fresh = {"seq": "77", "prev_hash": "'a'", "entry_hash": "'b'", "actor": "'system:evil'"}
+        values = ", ".join(name if name == taken else fresh.get(name, name) for name in columns.split(", "))
+        copy = f"INSERT OR REPLACE INTO audit_auditentry ({columns}) SELECT {values} FROM audit_auditentry"
+        with pytest.raises(DatabaseError, match="cannot be changed or deleted"), transaction():
+            connection.cursor().execute(f"{copy} WHERE seq = 2")
+    assert verify().ok
+
+
+def test_no_entry_has_a_number_below_one():
+    with transaction():
+        record("x.y", actor="system:test")
+    entry = AuditEntry.objects.get()
+    entry.seq, entry.prev_hash, entry.entry_hash = 0, "a", "b"
+    with pytest.raises(IntegrityError), transaction():
+        entry.save(force_insert=True)
