@@ -236,3 +236,14 @@ def note(username: str) -> None:
 
     with transaction():
         record("test.note", actor=ADMIN, visibility=_person(username).memberships.get().hospital.visibility)
+
+
+def age_model_upload(upload: str) -> None:
+    """Let the worker that reads an uploaded model have begun two minutes ago."""
+    from datetime import timedelta
+
+    from django.db.models import F
+
+    from apps.finetune.models import ModelUpload
+
+    ModelUpload.objects.filter(pk=upload).update(claimed_at=F("claimed_at") - timedelta(minutes=2))
