@@ -10,7 +10,8 @@ import django
 from django.core.management import call_command
 
 ALL = "all"
-NAMES = ("sealing", "aggregation", "audit", "live", "scans")
+NAMES = ("sealing", "aggregation", "audit", "live", "scans", "analyse")
+KEPT = frozenset({"HOSPINTEL_BASE_WEIGHTS", "HOSPINTEL_BENCH_SCANS"})
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
 def _point_settings(folder: Path) -> None:
     """Before Django reads its settings: a database and keys of our own."""
     for name in list(os.environ):
-        if name.startswith(("HOSPINTEL_", "DATABASE_URL", "REDIS_URL")) and name != "HOSPINTEL_BASE_WEIGHTS":
+        if name.startswith(("HOSPINTEL_", "DATABASE_URL", "REDIS_URL")) and name not in KEPT:
             del os.environ[name]
     os.environ.update(DJANGO_SETTINGS_MODULE="hospintel_site.settings", HOSPINTEL_VAR=str(folder / "hub"))
 
@@ -34,7 +35,7 @@ def _point_settings(folder: Path) -> None:
 def _run(wanted: list[str], folder: Path) -> None:
     django.setup()
     # Models exist only from here on.
-    from benchmarks import aggregation, audit_log, live, scans, sealing  # noqa: PLC0415
+    from benchmarks import aggregation, analyse, audit_log, live, scans, sealing  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
     benchmarks: dict[str, Callable[[], None]] = {
@@ -43,6 +44,7 @@ def _run(wanted: list[str], folder: Path) -> None:
         "audit": audit_log.run,
         "live": lambda: live.run(folder),
         "scans": scans.run,
+        "analyse": lambda: analyse.run(folder),
     }
     for name, run in benchmarks.items():
         if name in wanted:
