@@ -39,6 +39,8 @@ _TABLE: tuple[tuple[re.Pattern[str], Limit], ...] = (
     (re.compile(r"/api/v1/rounds/[^/]+/update/?"), Limit(5 * MIB, bytes_per_second=800)),
     # A whole sealed update in one multipart body: 8.5 MB with the largest architecture.
     (re.compile(r"(/api/v1)?/update/?"), Limit(10 * MIB, bytes_per_second=800)),
+    # One scan that a doctor has the hub read, sealed in the browser (apps/analyse/pipeline/ask.py).
+    (re.compile(r"/analyse/readings"), Limit(33 * MIB, bytes_per_second=64 * KIB, people=True)),
     # A whole Keras model with its optimizer's state (hospintel_core/uploaded.py), over half a megabit a second.
     (
         re.compile(r"(/api/v1)?/upload_model/?|/models/upload/?"),

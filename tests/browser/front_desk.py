@@ -82,3 +82,10 @@ def read_scan(data: bytes) -> tuple[int, list[float], list[float]]:
     head = storage.read_head(version.digest, architecture.head_schema)
     features = backbone.PixelsBackbone().features(pixels[None])
     return version.number, training.predict(architecture, head, features)[0].tolist(), pixels.ravel().tolist()
+
+
+def what_is_left_of_readings() -> list[str]:
+    """Files of scans that were sent to the hub."""
+    from django.conf import settings
+
+    return [path.name for path in (settings.UPLOAD_DIR / "readings").glob("*")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import front_desk
 import numpy as np
+import office
 import pytest
 from conftest import Window, sign_in
 from harness import Hub
@@ -214,3 +215,30 @@ def test_web_assembly_may_run_on_this_page_alone(page: Page, address: str) -> No
     allowed = {path for path, policy in policies.items() if "wasm-unsafe-eval" in policy}
     assert allowed == {"/analyse/", "/static/js/analyse/worker.js"}
     assert all("'unsafe-eval'" not in policy and "connect-src 'self'" in policy for policy in policies.values())
+
+
+def test_the_hub_reads_a_scan_for_whoever_presses_the_button(page: Page, hub: Hub) -> None:
+    data = saved(picture(3))
+    choose(page, data)
+    expect(page.locator("#notes")).to_contain_text("in this browser")
+    here = page.locator("#probabilities tbody").inner_text()
+    requests: list[Request] = []
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright marks what it is given
+    page.get_by_role("button", name="Send this scan to the hub").click()
+    expect(page.locator("#notes")).to_contain_text("on the hub, where nothing of the scan was kept")
+    assert page.locator("#probabilities tbody").inner_text() == here
+    assert findings(page) == []
+    (sent,) = [request for request in requests if request.method == "POST"]
+    body = sent.post_data_buffer or b""
+    assert data[:64] not in body
+    assert hub.ask(front_desk.what_is_left_of_readings) == []
+    assert [event["facts"].get("size") for event in hub.ask(office.events, "reading.ask")] == [len(body)]
+    assert [event["outcome"] for event in hub.ask(office.events, "reading.answer")] == ["ok"]
+
+
+def test_what_the_hub_cannot_read_is_told_beside_the_field(page: Page) -> None:
+    choose(page, b"no scan")
+    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    page.get_by_role("button", name="Send this scan to the hub").click()
+    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    expect(page.locator("#stage")).to_be_hidden()

@@ -1,11 +1,14 @@
 // The page around the worker: takes one file, tells how far it is, shows what came out. Text first, then the picture.
 
+import { ScanError } from "./errors.js";
+import { readOnHub } from "./hub.js";
 import { drawMap, drawScan, whereStrongest } from "./picture.js";
 
 const place = document.getElementById("analyse");
 const find = (id) => document.getElementById(id);
 let worker = null;
 let asked = 0;
+let chosen = null;
 
 const STAGES = {
   reading: "Reading the scan",
@@ -13,6 +16,7 @@ const STAGES = {
   fetching: "Fetching the model",
   loading: "Getting the model ready",
   computing: "Computing",
+  sending: "The hub reads the scan",
 };
 
 function fail(code, detail) {
@@ -73,9 +77,10 @@ function note(text, kind) {
   return line;
 }
 
-function notes({ model, milliseconds }) {
+function notes({ model, milliseconds, byHub }) {
+  const where = byHub ? "on the hub, where nothing of the scan was kept" : "in this browser";
   return [
-    note(`Read by version ${model.version} (${model.digest.slice(0, 12)}), in this browser, in ${(milliseconds / 1000).toFixed(2)} s.`),
+    note(`Read by version ${model.version} (${model.digest.slice(0, 12)}), ${where}, in ${(milliseconds / 1000).toFixed(2)} s.`),
     note(model.temperature ? `Calibrated on the hub's validation set.` : "Not calibrated: the hub has no validation set for this version."),
     note("No domain check: the hub has no validation set to compare the scan with."),
     note("Not a medical device."),
@@ -115,13 +120,18 @@ function start() {
   worker.addEventListener("error", () => fail("browser_failed", "The browser cannot run the part of this page that computes."));
 }
 
-async function take(files) {
-  if (!files.length) return;
+function clear() {
   asked += 1;
   find("scan-error").replaceChildren();
   find("scan").removeAttribute("aria-invalid");
   find("result").hidden = true;
   find("nothing").hidden = false;
+}
+
+async function take(files) {
+  if (!files.length) return;
+  clear();
+  find("on-hub").hidden = true;
   if (files.length > 1) {
     fail("one_scan", "One scan at a time: choose or drop a single file.");
     return;
@@ -131,13 +141,36 @@ async function take(files) {
     return;
   }
   if (worker === null) start();
+  [chosen] = files;
+  find("on-hub").hidden = false;
   const mine = asked;
   const bytes = await files[0].arrayBuffer().catch(() => null);
   if (bytes === null) fail("file_unreadable", "The file cannot be read: was it moved, or is it a folder?");
   else if (mine === asked) worker.postMessage({ id: mine, bytes, url: new URL(place.dataset.model, window.location).href }, [bytes]);
 }
 
+// Only by the button that says so, and only the file that stands above it.
+async function send() {
+  clear();
+  const mine = asked;
+  const token = find("on-hub").elements.csrfmiddlewaretoken.value;
+  find("send").disabled = true;
+  tellStage({ stage: "sending" });
+  try {
+    const result = await readOnHub(await chosen.arrayBuffer(), { ...place.dataset, token });
+    if (mine === asked) show(result);
+  } catch (error) {
+    const isKnown = error instanceof ScanError;
+    if (mine === asked) fail(isKnown ? error.code : "hub_failed", isKnown ? error.message : `The hub was not reached: ${error.message}`);
+  }
+  find("send").disabled = false;
+}
+
 if (place) {
+  find("on-hub").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
   const drop = find("drop");
   find("scan").addEventListener("change", (event) => take([...event.target.files]));
   find("show-map").addEventListener("change", (event) => {

@@ -17,8 +17,11 @@ const READERS = [
 export async function readScan(bytes) {
   if (!bytes.length) throw new ScanError("image_empty", "The file is empty.");
   if (bytes.length > MOST_BYTES) throw new ScanError("image_too_large", "The file has more than 64 MiB.");
+  if (String.fromCharCode(...bytes.subarray(128, 132)) === "DICM") {
+    throw new ScanError("dicom_on_hub", "This page does not open DICOM files. The hub can read it, if you send it there.");
+  }
   const known = READERS.find(({ magic }) => magic.every((byte, at) => bytes[at] === byte));
-  if (!known) throw new ScanError("image_format", "The file is neither a PNG nor a JPEG image.");
+  if (!known) throw new ScanError("image_format", "The file is neither a PNG, a JPEG nor a DICOM image.");
   const image = known.reader.parse(bytes, MOST_PIXELS);
   return upright(await known.reader.decode(image), image);
 }

@@ -1,0 +1,103 @@
+"""A worker reads a scan: taken once, erased before it is opened, read in memory, answered for one page alone."""
+
+import base64
+import io
+import json
+import time
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.utils import timezone
+from PIL import Image
+
+from apps.analyse.models import Reading
+from apps.analyse.pipeline.ask import sealed_path
+from apps.analyse.pipeline.sealed import open_scan, seal_answer
+from apps.audit.api import record, transaction
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.pipeline import keys
+from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.export_model import Export, file_path
+from apps.federation.pipeline.step import Refusal
+from hospintel_core import architectures, browser, imaging
+from hospintel_core.errors import CoreError
+from hospintel_core.reading import Reader
+
+WORKER = "system:worker"
+# As large as the page shows it.
+LARGEST_SIDE = 640
+
+
+def read(reading_id: UUID) -> None:
+    """Read the scan of a reading that nobody has taken yet; else nothing happens."""
+    if not Reading.objects.filter(pk=reading_id, taken_at=None).update(taken_at=timezone.now()):
+        return
+    reading = Reading.objects.get(pk=reading_id)
+    path = sealed_path(reading.pk)
+    data = path.read_bytes()
+    path.unlink()
+    began = time.monotonic()
+    try:
+        scan, key = open_scan(data, keys.rsa_private(reading.kid))
+    except Refusal as refusal:
+        # There is no key to answer under: the page is told by the state of its reading.
+        _finish(reading, b"", outcome="refused", code=refusal.code)
+        return
+    try:
+        answer, outcome = _read(scan), {"outcome": "ok"}
+    except (CoreError, Refusal) as error:
+        answer = {"code": error.code, "detail": error.detail}
+        outcome = {"outcome": "refused", "code": error.code}
+    milliseconds = round(1000 * (time.monotonic() - began))
+    sealed = seal_answer(json.dumps({**answer, "milliseconds": milliseconds}).encode(), key)
+    _finish(reading, sealed, milliseconds=milliseconds, **outcome)
+
+
+def _finish(reading: Reading, sealed: bytes, **facts: Any) -> None:
+    with transaction():
+        if Reading.objects.filter(pk=reading.pk, answer=None).update(answer=sealed):
+            record("reading.answer", actor=WORKER, obj=reading, visibility="admin", **facts)
+
+
+def _read(scan: bytes) -> dict[str, Any]:
+    version = Federation.objects.select_related("current__federation").get(pk=DEFAULT_SLUG).current
+    export = None if version is None else Export.of(version.digest)
+    if version is None or export is None:
+        raise Refusal("model_not_written", "The worker is writing the model. Ask again in a moment.", 503)
+    image = imaging.read_scan(scan)
+    architecture = architectures.get(version.federation.architecture)
+    found = _reader(architecture.name, export.base, export.head).read(imaging.to_input(image, architecture))
+    return {
+        "probabilities": found.probabilities,
+        "maps": [[round(value, 5) for value in one] for one in found.maps],
+        "side": found.side,
+        "model": _model(version),
+        "picture": _picture(image),
+    }
+
+
+@lru_cache(maxsize=1)
+def _reader(architecture: str, base: str, head: str) -> Reader:
+    """Build the reader of a version from the very files that the page fetches; kept from scan to scan."""
+    arrays = browser.unpack_base(file_path(base).read_bytes())
+    return Reader(architectures.get(architecture), arrays, browser.unpack(file_path(head).read_bytes()))
+
+
+def _model(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "version": version.number,
+        "digest": version.digest,
+        "classes": version.federation.classes,
+        "temperature": None,
+    }
+
+
+def _picture(image: Image.Image) -> str:
+    """Return the scan as the page draws it, a PNG in base64: pixels alone, whatever else the file said."""
+    shown = image.copy()
+    shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    clean, file = Image.fromarray(np.asarray(shown)), io.BytesIO()
+    clean.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,93 @@
+"""What the page fetches: written by the worker, named by digest, deleted when no version needs it."""
+
+import numpy as np
+import pytest
+from hub_client import HubClient, body
+from hub_driver import assert_refused
+
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.export_model import Export, file_path
+from apps.federation.pipeline.publish import first_version
+from apps.federation.pipeline.step import Next
+from hospintel_core import architectures, browser, weights
+
+
+@pytest.fixture
+def doctor(cast):
+    """The browser of North's doctor."""
+    client = HubClient()
+    client.force_login(cast.north_doctor)
+    return client
+
+
+def test_the_model_is_written_when_it_is_asked_for(hub, doctor):
+    hub.queued()
+    answer = doctor.get("/analyse/model")
+    assert_refused(answer, 503, "model_not_written")
+    assert answer.headers["Retry-After"] == "2"
+    # Asking again queues nothing more.
+    doctor.get("/analyse/model")
+    waiting = hub.queued()
+    assert [task["name"] for task in waiting] == ["export_model"]
+    hub.do(waiting)
+    found = doctor.get("/analyse/model").json()
+    assert (found["version"], found["digest"]) == (hub.federation.current.number, hub.federation.current.digest)
+    assert found["classes"] == list(architectures.CLASSES)
+    for name in ("base", "head"):
+        answer = doctor.get(found[name]["url"])
+        data = body(answer)
+        assert weights.digest(data) == found[name]["digest"]
+        assert len(data) == found[name]["size"]
+        assert "immutable" in answer.headers["Cache-Control"]
+    head = storage.read_head(hub.federation.current.digest, architectures.get("pixels-head16").head_schema)
+    unpacked = browser.unpack(data)
+    assert all(np.abs(unpacked[name] - head[name]).max() < 0.001 for name in head)
+
+
+def test_publishing_writes_it_and_deletes_the_one_before(hub, doctor):
+    hub.run([Next("write_model", hub.federation.current_id)])
+    before = Export.of(hub.federation.current.digest)
+    head = architectures.initial_head(architectures.get("pixels-head16"), 77)
+    first_version(hub.federation, storage.store_head(weights.dumps(head)), actor="system:test")
+    hub.federation.refresh_from_db()
+    hub.run([Next("write_model", hub.federation.current_id)])
+    after = Export.of(hub.federation.current.digest)
+    assert (before.base, before.head != after.head) == (after.base, True)
+    assert not file_path(before.head).exists()
+    assert file_path(after.head).exists()
+    assert len(hub.events(action="version.exported")) == 2
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "x", "..", "a" * 65])
+def test_a_file_that_is_not_there_is_refused(hub, doctor, name):
+    assert doctor.get(f"/analyse/files/{name}").status_code == 404
+
+
+def test_eight_bits_are_half_as_many_bytes_and_nearly_the_same_numbers():
+    rng = np.random.default_rng(3)
+    base = [
+        rng.normal(0, 0.05, shape).astype(np.float32)
+        for name, inputs, outputs in browser.VGG16_CONVOLUTIONS
+        for shape in ((3, 3, inputs, outputs), (outputs,))
+    ]
+    packed = {bits: browser.pack_base(base, bits) for bits in browser.BITS}
+    assert len(packed[8]) < 0.51 * len(packed[16]) < 0.26 * sum(array.nbytes for array in base) * 1.01
+    for bits, most in ((16, 0.0002), (8, 0.0015)):
+        found = browser.unpack_base(packed[bits])
+        assert max(np.abs(one - other).max() for one, other in zip(base, found, strict=True)) < most
+    assert packed[8] == browser.pack_base(base, 8)
+    assert browser.unpack_base(browser.pack_base([], 16)) == []
+    with pytest.raises(ValueError, match="12"):
+        browser.pack_base(base, 12)
+
+
+def test_a_full_disk_leaves_nothing_half_written(hub, doctor, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "write_file", full)
+    hub.run([Next("export_model", hub.federation.current_id)])
+    monkeypatch.undo()
+    assert Export.of(hub.federation.current.digest) is None
+    hub.run([Next("export_model", hub.federation.current_id)])
+    assert Export.of(hub.federation.current.digest) is not None
