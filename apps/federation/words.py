@@ -144,6 +144,8 @@ EVENTS: Mapping[str, str] = {
     "version.model_written": "wrote the model file",
     "version.exported": "wrote the model for the page that analyses a scan",
     "version.download": "downloaded the model",
+    "reading.ask": "sent a scan to the hub to be read",
+    "reading.answer": "read a scan on the hub and kept nothing of it",
     "key.create": "made a key",
     "key.active": "put a key to use",
     "key.decrypt_only": "replaced a key",
