@@ -107,9 +107,9 @@ def _decode_here(syntax: str, stream: bytes, layout: Layout) -> bytes:
     }
     with _one_at_a_time, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        # The traceback of each failure goes to pydicom's logger; here it becomes one sentence.
+        # pydicom logs the traceback of each failure; here it becomes one sentence.
         theirs = logging.getLogger("pydicom")
-        before, theirs.disabled = theirs.disabled, True
+        before, theirs.propagate = theirs.propagate, False
         try:
             buffer, _ = get_decoder(syntax).as_buffer(
                 encapsulate([stream], has_bot=False), raw=True, validate=False, **options
@@ -119,7 +119,7 @@ def _decode_here(syntax: str, stream: bytes, layout: Layout) -> bytes:
         except Exception as error:  # Pillow and pydicom, each with kinds of its own.
             raise _undecodable() from error
         finally:
-            theirs.disabled = before
+            theirs.propagate = before
     for warning in told:
         log.warning("while a DICOM picture was decoded: %s", warning.message)
     return bytes(buffer)

@@ -106,6 +106,14 @@ def test_a_table_for_display_comes_before_a_window_and_ends_at_its_ends():
     assert shown(PLAIN, **options) == [[100, 100, 200], [255, 50, 50]]
 
 
+def test_a_table_may_begin_below_zero():
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS", [4, -2, 16])
+    item.add_new("LUTData", "US", [0, 25700, 51400, 65535])
+    pixels = np.array([[-3, -2], [-1, 1]], np.int16)
+    assert grey(dicom(pixels, VOILUTSequence=Sequence([item]))) == [[0, 0], [100, 255]]
+
+
 def test_a_table_of_8_bits_may_be_packed():
     item = Dataset()
     item.LUTDescriptor = [4, 0, 8]
@@ -303,6 +311,17 @@ DAMAGED = {
     "pixels that are said to be compressed and are not": raw(*HEADER, PICTURE, syntax=b"1.2.840.10008.1.2.5\0"),
     "a nest": raw(nested(400), *HEADER, PICTURE),
     "a value far too long": raw(*HEADER, element(0x00281050, b"DS", b"1" * 2000), PICTURE),
+    "an item beyond its sequence": raw(
+        *HEADER,
+        element(0x00283010, b"SQ", ITEM + (10 + len(PICTURE)).to_bytes(4, "little") + short(0x00283002, 1)),
+        PICTURE,
+        PICTURE,
+    ),
+    "an element beyond its item": raw(
+        *HEADER,
+        element(0x00283010, b"SQ", ITEM + b"\x08\0\0\0" + element(0x00283006, b"US", b"", len(PICTURE)) + PICTURE),
+        PICTURE,
+    ),
     "a table beyond its item": raw(
         *HEADER, element(0x00283010, b"SQ", ITEM + (500).to_bytes(4, "little") + short(0x00283002, 1)), PICTURE
     ),
@@ -333,6 +352,14 @@ def test_pictures_inside_of_sequences_are_not_this_picture():
     inner = b"".join([*grey_header(1, 1), pixels_of(b"\x07\x00")])
     icon = element(0x00080000 | 0x1140, b"SQ", ITEM + len(inner).to_bytes(4, "little") + inner)
     assert grey(raw(icon, *HEADER, PICTURE)) == shown(PLAIN)
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "RLELossless"])
+def test_a_damaged_stream_is_one_sentence_and_no_traceback_in_the_log(syntax, tmp_path, caplog):
+    data = compressed(dataset(ramp(), stored=12), syntax, tmp_path)
+    at = data.rindex(b"\xfe\xff\xdd\xe0")
+    assert code_of(data[: at - 200] + bytes(200) + data[at:]) == "dicom_undecodable"
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
