@@ -203,9 +203,14 @@ def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
 
 def test_a_decoder_that_says_more_than_a_picture_is_not_listened_to(tmp_path, monkeypatch):
     data = compressed(dataset(ramp(), stored=12), "JPEGLSLossless", tmp_path)
-    endless = "import sys\nsys.stdin.buffer.read()\nwhile True: sys.stdout.buffer.write(bytes(1 << 20))"
+    heard = tmp_path / "heard"
+    endless = (
+        "import pathlib, sys\nsys.stdin.buffer.read()\n"
+        f"for _ in range(64): sys.stdout.buffer.write(bytes(1 << 20))\npathlib.Path({str(heard)!r}).touch()"
+    )
     monkeypatch.setattr(dicom_codecs, "_START", endless)
     assert code_of(data) == "dicom_undecodable"
+    assert not heard.exists()
 
 
 @pytest.mark.parametrize(
