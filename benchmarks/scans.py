@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-import zlib  # noqa: F401 - before GDCM, as hospintel_core/dicom_codecs.py explains
+import zlib  # noqa: F401 - before GDCM, as hospintel_core/dicom_child.py explains
 from pathlib import Path
 
 import gdcm

@@ -20,7 +20,7 @@ _ENCRYPTED: Final = 0x1
 _END, _END_SIZE, _MAX_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 _END_64: Final = b"PK\x06\x07"
 _LISTED_BYTES: Final = 1024
-_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
+ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _CLUTTER: Final = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "dicomdir", "lost+found", "system volume information", "$recycle.bin"}
 )
@@ -82,7 +82,7 @@ class Archive:
             raise _damaged() from error
         if len(data) != entry.file_size:
             raise _damaged()
-        if data.startswith(_ZIP):
+        if data.startswith(ZIP):
             raise DatasetError("entry_nested", "The file is a zip file itself.", "Put its scans into the outer one.")
         return data
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 from zipfile import ZipInfo
 
-from hospintel_core.archive import Limits, open_archive
+from hospintel_core.archive import ZIP, Limits, open_archive
 from hospintel_core.dataset import label_files
 from hospintel_core.errors import CoreError, DatasetError
 from hospintel_core.intake import Scan, read_scan
@@ -89,6 +89,11 @@ class Bundle:
                 raise DatasetError(error.code, "The zip file has a folder that is no class.", error.hint) from None
             raise
         return [(numbers[path], path.name, label, files[path]) for path, _, label in labelled]
+
+
+def is_bundle(data: bytes) -> bool:
+    """Tell a zip file by its first bytes; what the file is called does not matter."""
+    return data.startswith(ZIP)
 
 
 def read_bundle(source: BinaryIO | bytes, classes: Sequence[str]) -> Bundle:

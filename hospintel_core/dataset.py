@@ -142,6 +142,11 @@ def _find_scans(
     return tuple(Scan(name, label, reader(files[path])) for path, name, label in labelled)
 
 
+def class_of(folder: str, classes: Sequence[str]) -> int | None:
+    """The index of the class that a folder of this name is for, as ``label_files`` reads it; None: of none."""
+    return {_class_key(name): label for label, name in enumerate(classes)}.get(_class_key(folder))
+
+
 def _class_key(name: str) -> str:
     plain = "".join(filter(str.isalnum, name.casefold())).replace("tumour", "tumor")
     return plain.removesuffix("tumor")

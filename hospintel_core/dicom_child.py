@@ -7,7 +7,10 @@ JSON (`syntax`, `rows`, `columns`, `allocated`, `precision`, `signed`) and the s
 import json
 import os
 import sys
-import zlib  # noqa: F401 - before GDCM: see dicom_codecs.py
+
+# GDCM brings a zlib of its own. If it is what loads the system's, that one calls into GDCM's, and the next PNG that
+# anybody writes in this process ends in corrupted memory: the system's has to be there first, here and in the hub.
+import zlib  # noqa: F401
 from typing import Any, Final
 
 from hospintel_core import confine

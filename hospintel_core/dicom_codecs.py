@@ -12,10 +12,6 @@ import subprocess
 import sys
 import threading
 import warnings
-
-# pydicom loads GDCM, which brings a zlib of its own. If it is what loads the system's, that one calls into GDCM's, and
-# the next PNG that anybody writes in this process ends in corrupted memory: the system's has to be there first.
-import zlib  # noqa: F401
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +85,7 @@ def decode(syntax: str, stream: bytes, layout: Layout) -> bytes:
 
 
 def _decode_here(syntax: str, stream: bytes, layout: Layout) -> bytes:
-    # Most files are not compressed, and pydicom is slow to load.
+    # Most files are not compressed, and pydicom is slow to load. It loads GDCM: dicom_child has loaded zlib before.
     from pydicom.encaps import encapsulate  # noqa: PLC0415
     from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415
 

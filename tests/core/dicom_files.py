@@ -1,7 +1,7 @@
 """DICOM files made for the tests: by pydicom where it can write them, by GDCM where only that can compress."""
 
 import io
-import zlib  # noqa: F401 - before GDCM, as dicom_codecs explains
+import zlib  # noqa: F401 - before GDCM, as dicom_child explains
 from pathlib import Path
 
 import gdcm

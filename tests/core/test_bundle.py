@@ -7,7 +7,8 @@ from dicom_files import dicom, ramp
 from PIL import Image
 
 from hospintel_core.architectures import CLASSES
-from hospintel_core.bundle import Refused, Taken, read_bundle
+from hospintel_core.bundle import Refused, Taken, is_bundle, read_bundle
+from hospintel_core.dataset import class_of
 from hospintel_core.errors import DatasetError
 
 
@@ -60,6 +61,32 @@ def test_without_class_folders_somebody_has_to_say_the_class():
     for files in ({"a.png": png(1), "b.png": png(2)}, {"scans/a.png": png(1), "scans/b.png": png(2)}):
         items, _ = items_of(zipped(files))
         assert [item.label for item in items] == [None, None]
+
+
+def test_a_zip_is_told_by_its_content():
+    assert is_bundle(zipped({"a": b"x"}))
+    assert is_bundle(zipped({}))
+    assert not is_bundle(png())
+    assert not is_bundle(b"")
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("glioma", 0),
+        ("Glioma_Tumor", 0),
+        ("MENINGIOMA tumour", 1),
+        ("notumor", 2),
+        ("No-Tumor", 2),
+        ("no tumour", 2),
+        ("pituitary", 3),
+        ("tumor", None),
+        ("normal", None),
+        ("", None),
+    ],
+)
+def test_a_folder_means_a_class(folder, label):
+    assert class_of(folder, CLASSES) == label
 
 
 def test_a_zip_may_be_a_file(tmp_path):

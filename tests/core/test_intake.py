@@ -49,6 +49,14 @@ def test_the_pixels_stay_and_the_type_is_told(kind, name, mode):
     assert scan.digest == content_digest(scan.png)
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_pixel_of_colour_is_kept(channel):
+    pixels = np.full((4, 5, 3), 90, np.uint8)
+    pixels[3, 4, channel] = 91
+    scan = read_scan("a.png", encode(Image.fromarray(pixels)))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(scan.png))), pixels)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_nothing_but_pixels_goes_on(kind):
     exif = Image.Exif()
