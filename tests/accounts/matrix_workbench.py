@@ -70,7 +70,7 @@ UPLOADS = [
         headers=BROWSER,
         form={"file": ""},
         strangers=LOGIN,
-        people=400,
+        people=200,
         users=403,
     ),
 ]

@@ -238,6 +238,26 @@ def test_who_signed_out_meanwhile_has_still_proposed(hub: Any, doctor: User, tmp
     assert upload.state == "PROPOSED"
 
 
+def test_without_namespaces_it_is_read_with_limits_alone_and_that_is_said(
+    hub: Any, doctor: User, tmp_path: Path, monkeypatch: Any, caplog: Any
+):
+    lease.take(doctor)
+    upload = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
+    without = (
+        "from hospintel_core import confine; confine.leave_network = lambda: False; from hospintel_core import reader"
+    )
+    start = apart._START.replace("from hospintel_core import reader", without)
+    monkeypatch.setattr(apart, "_START", start)
+    upload_model.read(upload.pk)
+    upload.refresh_from_db()
+    assert (upload.state, upload.isolated) == ("PROPOSED", False)
+    assert hub.event(action="model_upload.proposed")["facts"]["isolated"] is False
+    assert "limits on memory, time and files alone" in caplog.text
+    client = client_of(doctor)
+    assert client.get(f"/api/v1/uploads/{upload.pk}").json()["isolated"] is False
+    assert "Read with limits on memory and time alone" in client.get("/models/upload/").content.decode()
+
+
 def test_reading_it_twice_proposes_it_once(hub: Any, doctor: User, tmp_path: Path):
     lease.take(doctor)
     upload = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
@@ -352,7 +372,6 @@ def test_a_full_disk_is_said(hub: Any, doctor: User, tmp_path: Path, monkeypatch
 def test_the_page_takes_a_model_and_tells_what_became_of_it(hub: Any, doctor: User, tmp_path: Path):
     client = client_of(doctor)
     page = client.post_file("/models/upload/", file_of(tmp_path, trained(hub)))
-    assert page.status_code == 409
     text = page.content.decode()
     assert 'role="alert" id="upload-error">You do not have the fine-tuning lease' in text
     lease.take(doctor)

@@ -1,6 +1,7 @@
 """A model that a person uploads: kept in quarantine, read apart by a worker, proposed for review or refused."""
 
 import hashlib
+import logging
 import os
 import time
 import uuid
@@ -30,6 +31,7 @@ from hospintel_core.apart import Answer
 from hospintel_core.architectures import Architecture
 from hospintel_core.errors import ModelFileError
 
+logger = logging.getLogger(__name__)
 WORKER = "system:worker"
 TICK = "system:tick"
 MAX_TRIES = 3
@@ -185,9 +187,14 @@ def _claim(upload_id: UUID) -> ModelUpload | None:
 
 def _ask(upload: ModelUpload, architecture: Architecture) -> Answer:
     try:
-        return apart.ask(path_of(upload.pk), architecture)
+        answer = apart.ask(path_of(upload.pk), architecture)
     except FileNotFoundError as error:
         raise Refusal("upload_lost", "The file is no longer on the hub. Upload it again.") from error
+    if not answer.isolated:
+        logger.warning(
+            "This kernel gives no namespaces: %s was read with limits on memory, time and files alone", upload
+        )
+    return answer
 
 
 def _judged(upload: ModelUpload, answer: Answer, architecture: Architecture) -> weights.Arrays:

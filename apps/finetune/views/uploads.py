@@ -39,9 +39,7 @@ def upload(request: HttpRequest) -> HttpResponseBase:
         "note": request.POST.get("note", ""),
         "most_note": MOST_NOTE,
     }
-    answer = show(request, "upload", context, folder="finetune")
-    answer.status_code = refusal.status if refusal else 200
-    return answer
+    return show(request, "upload", context, folder="finetune")
 
 
 def _take(request: HttpRequest) -> Refusal | None:

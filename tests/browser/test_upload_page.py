@@ -1,0 +1,59 @@
+"""A doctor hands in a model and watches what becomes of it, without reloading the page."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Window, sign_in
+from playwright.sync_api import Page, expect
+
+from hospintel_core import architectures, h5
+
+LEASE = """
+method => fetch("/api/v1/lease", {
+  method, headers: { "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
+}).then((answer) => answer.status)
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that nobody has trained, which the hub cannot know."""
+    path = tmp_path / "retrained.h5"
+    pixels = architectures.get("pixels-head16")
+    h5.write_model(path, pixels, [], architectures.initial_head(pixels, 97))
+    return path
+
+
+def hand_in(page: Page, path: Path, note: str = "") -> None:
+    page.set_input_files("#upload-file", path)
+    page.fill("#upload-note", note)
+    page.click("#upload")
+
+
+def test_a_model_is_handed_in_and_its_fate_is_told_live(window: Window, model: Path) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.goto("/models/")
+    page.click("text=Upload a model")
+    expect(page.locator("h1")).to_have_text("Upload a model")
+
+    hand_in(page, model, "two more epochs")
+    expect(page.locator("#upload-error")).to_contain_text("You do not have the fine-tuning lease")
+    expect(page.locator("#upload-note")).to_have_value("two more epochs")
+
+    assert page.evaluate(LEASE, "POST") == 200
+    expect(page.locator("#upload-lease")).to_contain_text("You have the fine-tuning lease")
+    hand_in(page, model, "two more epochs")
+    expect(page.locator("text=The model is here.")).to_be_visible()
+    first = page.locator("#uploads-table tbody tr").first
+    expect(first).to_contain_text("Proposed")
+    expect(first).to_contain_text("proposed by dora")
+
+    broken = model.with_name("broken.h5")
+    broken.write_bytes(model.read_bytes()[:5000])
+    hand_in(page, broken)
+    expect(first).to_contain_text("Refused")
+    expect(first).to_contain_text("not a readable Keras model")
+
+    assert page.evaluate(LEASE, "DELETE") == 204
+    expect(page.locator("#upload-lease")).to_contain_text("Nobody has the fine-tuning lease")
