@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from apps.audit.chain import Draft, append, check_facts
 from apps.audit.denials import count_known, count_unknown, flush_denials
-from apps.audit.feed import events_after, events_between, moment, newest_events
+from apps.audit.feed import events_about, events_after, moment, newest_events
 from apps.audit.turns import writing
 from apps.audit.verify import VerifyResult, verify
 
@@ -24,8 +24,8 @@ __all__ = [
     "VerifyResult",
     "advance",
     "deny",
+    "events_about",
     "events_after",
-    "events_between",
     "flush_denials",
     "moment",
     "newest_events",

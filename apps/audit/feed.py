@@ -7,6 +7,7 @@ from typing import Any
 from apps.audit.models import AuditEntry
 
 MAX_EVENTS = 500
+MAX_LOOKED_AT = 10_000
 _COLUMNS = ("seq", "ts_us", "action", "actor", "object", "outcome", "visibility")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES = {**dict.fromkeys(_COLUMNS, str), "seq": int, "ts_us": int, "objects": list, "facts": dict}
@@ -34,11 +35,24 @@ def newest_events(limit: int, *, visibilities: list[str] | None = None) -> list[
     return [as_event(entry) for entry in rows]
 
 
-def events_between(start: datetime, end: datetime, *, visibilities: list[str] | None = None) -> list[dict[str, Any]]:
-    """Return the events (at most 500) from `start` to `end` that a caller may see, oldest first."""
+def events_about(
+    reference: str, start: datetime, end: datetime, *, visibilities: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the newest events (at most 500) from `start` to `end` about an object that a caller may see, oldest first.
+
+    `reference` is `<kind>:<id>`, the `object` of an entry or among its `objects`. Of a very long time the newest 10,000
+    entries are looked through.
+    """
     span = (int(start.timestamp() * 1e6), int(end.timestamp() * 1e6))
-    rows = AuditEntry.objects.visible_as(visibilities).filter(ts_us__range=span).order_by("seq")[:MAX_EVENTS]
-    return [as_event(entry) for entry in rows]
+    found: list[dict[str, Any]] = []
+    rows = AuditEntry.objects.visible_as(visibilities).filter(ts_us__range=span).order_by("-seq")
+    for entry in rows[:MAX_LOOKED_AT].iterator(chunk_size=MAX_EVENTS):
+        event = as_event(entry)
+        if reference == event["object"] or reference in event["objects"]:
+            found.append(event)
+        if len(found) == MAX_EVENTS:
+            break
+    return found[::-1]
 
 
 def as_event(entry: AuditEntry) -> dict[str, Any]:

@@ -17,15 +17,22 @@ Hospitals = set[UUID] | None
 
 
 def hub_seconds(version: ModelVersion) -> float | None:
-    """Return the time from a round's last accepted update to its version, without the wait for agents' evaluations."""
+    """Return the hub's own time for a version, without its waiting for agents.
+
+    From its round's last accepted update to publication; from the closing where the round waited for others in vain.
+    """
     round_ = version.round
     if round_ is None or version.published_at is None or round_.last_accepted_at is None:
+        return None
+    came = {str(update.agent_id) for update in round_.updates.all() if update.state in UPDATE_LIVE}
+    since = round_.last_accepted_at if came.issuperset(round_.expected) else round_.closed_at
+    if since is None:
         return None
     waited = 0.0
     opened, closed = round_.evaluation_opened_at, round_.evaluation_closed_at
     if opened and closed and closed <= version.published_at:
         waited = (closed - opened).total_seconds()
-    return (version.published_at - round_.last_accepted_at).total_seconds() - waited
+    return (version.published_at - since).total_seconds() - waited
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class VersionFigures:
-    """What the agents together measured on a version."""
+    """What the agents together measured on a version; `own`: only those of the reader's hospitals."""
 
     accuracy: float
     low: float
@@ -53,21 +60,61 @@ class VersionFigures:
     n: int
     agents: int
     classes: tuple[ClassRow, ...]
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a reader is shown of a version's reports: their sum, of how many agents, and whether only the reader's own.
+
+    `withheld`: there are others' reports, too few to be shown as a sum.
+    """
+
+    agents: int
+    report: Report | None
+    own: bool = False
+    withheld: bool = False
+
+    @property
+    def n(self) -> int:
+        """Return how many scans were counted."""
+        return self.report.n if self.report else 0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the share of right answers."""
+        return self.report.accuracy if self.report else None
+
+    @property
+    def loss(self) -> float | None:
+        """Return the mean loss of a scan."""
+        return self.report.loss if self.report else None
+
+
+def shown(version: ModelVersion, hospitals: Hospitals) -> Shown:
+    """Return the sum of the reports on a version, as far as a reader with these hospitals may know it.
+
+    The sum over fewer than three hospitals is for administrators: of two, each would learn the other's figures. The
+    reader's own are shown instead.
+    """
+    reports = version.evaluations.all()
+    there = {one.agent.hospital_id for one in reports}
+    if hospitals is None or len(there) >= FEW or there <= hospitals:
+        return Shown(*pooled(version), own=hospitals is not None and 0 < len(there) < FEW)
+    own = {one.agent_id for one in reports if one.agent.hospital_id in hospitals}
+    return Shown(*pooled(version, own), own=True, withheld=True)
 
 
 def version_figures(version: ModelVersion, hospitals: Hospitals) -> VersionFigures | None:
-    """Return the pooled figures of a version, or None where there are none that this reader may see.
-
-    Fewer than three reports are for administrators alone: of two, each would learn the other's.
-    """
-    agents, total = pooled(version)
+    """Return the figures of a version that this reader may see, or None where there are none."""
+    found = shown(version, hospitals)
+    total = found.report
     if total is None or total.accuracy is None or total.loss is None:
-        return None
-    if hospitals is not None and agents < FEW:
         return None
     low, high = wilson_interval(total.correct, total.n)
     names = version.federation.classes
-    return VersionFigures(total.accuracy, low, high, total.loss, total.n, agents, _classes(total, names))
+    rows = _classes(total, names)
+    return VersionFigures(total.accuracy, low, high, total.loss, total.n, found.agents, rows, own=found.own)
 
 
 def _classes(total: Report, names: list[str]) -> tuple[ClassRow, ...]:
@@ -129,13 +176,13 @@ def round_row(round_: Round, hospitals: Hospitals) -> RoundRow:
     """Return one round's row. Bytes and times are a hospital's own; of three and more, everyone sees the sum."""
     updates = [update for update in round_.updates.all() if update.state in UPDATE_LIVE]
     version = getattr(round_, "version", None)
-    all_seen = hospitals is None or len(updates) >= FEW
+    all_seen = hospitals is None or len({update.agent.hospital_id for update in updates}) >= FEW
     own = updates if hospitals is None else [update for update in updates if update.agent.hospital_id in hospitals]
     return RoundRow(
         round=round_,
         version=version,
         updates=sum(update.state in {UpdateState.ACCEPTED, UpdateState.CONSUMED} for update in updates),
-        expected=len(round_.expected),
+        expected=max(len(round_.expected), len(updates)),
         seconds=(round_.ended_at - round_.opened_at).total_seconds() if round_.ended_at else None,
         hub_seconds=hub_seconds(version) if version else None,
         slowest_training=_slowest(own),

@@ -11,7 +11,7 @@ from django.db.models import BigAutoField
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.audit.api import events_between, moment, newest_events
+from apps.audit.api import events_about, moment, newest_events
 from apps.federation.models import Agent, Round, Update
 from apps.federation.visibility import own_hospitals, visibilities
 from apps.federation.words import sentence
@@ -61,9 +61,7 @@ def of_round(user: User, round_: Round) -> list[News]:
     """Return what a person may see of what happened in a round, oldest first."""
     # An entry is made a moment after the time that its row carries.
     start, end = round_.opened_at - LEEWAY, (round_.evaluation_closed_at or round_.ended_at or timezone.now()) + LEEWAY
-    found = events_between(start, end, visibilities=visibilities(user))
-    name = f"round:{round_.pk}"
-    own = [event for event in found if name == event["object"] or name in event["objects"]]
+    own = events_about(f"round:{round_.pk}", start, end, visibilities=visibilities(user))
     return told([event for event in own if event["action"] not in NOISE], user)
 
 

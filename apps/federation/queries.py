@@ -1,6 +1,5 @@
 """Reads that pages and calls share."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 from django.db.models import Count, Prefetch
 from django.utils import timezone
 
-from apps.federation.figures import Hospitals
+from apps.federation.figures import Hospitals, Shown, shown
 from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run, Update
-from apps.federation.pipeline.evaluate import Measured, measured
+from apps.federation.models.agent import AgentQuerySet
+from apps.federation.pipeline.aggregate import FEW
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
 from apps.federation.words import Advice, failure, refusal
 
@@ -25,9 +25,7 @@ def status(federation: Federation) -> dict[str, Any]:
     round_ = newest_round(federation)
     active = round_ is not None and round_.is_active
     since = timezone.now() - timedelta(seconds=federation.seen_within)
-    deadline = None
-    if active and round_ is not None and round_.first_accepted_at is not None:
-        deadline = (round_.first_accepted_at + timedelta(seconds=federation.deadline)).isoformat()
+    closes = round_.closes_at if round_ is not None and round_.state == RoundState.COLLECTING else None
     pending = round_.updates.filter(state__in=[UpdateState.RECEIVED, UpdateState.ACCEPTED]).count() if round_ else 0
     return {
         "round": round_.number if round_ else 0,
@@ -35,23 +33,23 @@ def status(federation: Federation) -> dict[str, Any]:
         "required_updates": federation.min_updates,
         "clients_online": Agent.objects.active().of(federation.pk).seen_since(since).count(),
         "state": round_.state if round_ and active else "IDLE",
-        "deadline": deadline,
+        "deadline": closes.isoformat() if closes else None,
         "version": federation.current.number if federation.current else None,
         "model": federation.current.digest if federation.current else None,
         "architecture": federation.architecture,
     }
 
 
-ONE_AGENTS = "one hospital's own"
+WITHHELD = "measured by fewer than three hospitals"
 WORSE = "worse than its parent"
 
 
 @dataclass(frozen=True)
 class VersionRow:
-    """A published version and what the agents measured on it, as far as the reader may know: sums, not one's own."""
+    """A published version and what the agents measured on it, as far as the reader may know (`figures.shown`)."""
 
     version: ModelVersion
-    measured: Measured
+    measured: Shown
     updates: int
     verdict: str
     alarm: str
@@ -67,18 +65,8 @@ def version_rows(federation: Federation, hospitals: Hospitals, limit: int = 50) 
 
 
 def _version_row(version: ModelVersion, hospitals: Hospitals, updates: int) -> VersionRow:
-    found = measured(version)
-    if found.agents == 1 and not _knows(version, hospitals):
-        found = Measured(1, 0, None, None)
     alarm = version.alarm if hospitals is None or not version.alarm else WORSE
-    return VersionRow(version, found, updates, told_verdict(version, hospitals), alarm)
-
-
-def _knows(version: ModelVersion, hospitals: Hospitals, kinds: Collection[str] = Evaluation.Kind.values) -> bool:
-    """Return whether a report on the version comes from one of these hospitals."""
-    if hospitals is None:
-        return True
-    return any(one.kind in kinds and one.agent.hospital_id in hospitals for one in version.evaluations.all())
+    return VersionRow(version, shown(version, hospitals), updates, told_verdict(version, hospitals), alarm)
 
 
 def active_run(federation: Federation) -> Run | None:
@@ -101,11 +89,11 @@ def headline(federation: Federation) -> str:
             return _why_paused(run)
         need = federation.min_updates
         return f"The run waits until {need} agents are online; {status(federation)['clients_online']} are."
-    names = _missing_names(round_)
-    done = round_.updates.filter(state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED]).count()
-    waiting = f", waiting on {', '.join(names)}" if names and round_.state == "COLLECTING" else ""
+    names, far = _missing_names(round_), _progress(round_)
+    waiting = f", waiting on {', '.join(names)}" if names and far.collecting else ""
     doing = {"COLLECTING": "collecting", "AGGREGATING": "aggregating", "EVALUATING": "evaluating"}[round_.state]
-    return f"Round {round_.number} of {run.rounds} is {doing}: {done} of {len(round_.expected)} updates{waiting}."
+    said = f"Round {round_.number} of {run.rounds} is {doing}: {far.accepted} of {far.expected} updates{waiting}."
+    return f"{said} The run is paused after it." if run.state == RunState.PAUSED else said
 
 
 def _evaluating_last(round_: Round) -> bool:
@@ -121,35 +109,47 @@ def _why_paused(run: Run) -> str:
 
 
 def _missing_names(round_: Round) -> list[str]:
-    accepted = {str(pk) for pk in round_.updates.live().values_list("agent", flat=True)}
-    missing = [pk for pk in round_.expected if pk not in accepted]
-    return list(
-        Agent.objects.filter(pk__in=missing).order_by("hospital__name").values_list("hospital__name", flat=True)
-    )
+    """Return the hospitals that a round waits for; not those whose agent was revoked."""
+    missing = _awaited(round_).order_by("hospital__name")
+    return list(missing.values_list("hospital__name", flat=True))
+
+
+def _awaited(round_: Round) -> AgentQuerySet:
+    there = round_.updates.live().values_list("agent", flat=True)
+    return Agent.objects.active().filter(pk__in=round_.expected).exclude(pk__in=list(there))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a round is: accepted of expected updates, and until when it collects."""
+    """How far a round is: accepted of expected updates, and until when it collects.
+
+    `closes` is when it closes at the latest; `enough`: with what is in by then, it makes a version.
+    """
 
     accepted: int
     expected: int
     required: int
-    deadline: datetime | None
+    closes: datetime | None
     collecting: bool
+
+    @property
+    def enough(self) -> bool:
+        """Return whether the quorum is in."""
+        return self.accepted >= self.required
 
 
 def progress(round_: Round | None) -> Progress | None:
     """Return how far an active round is; None where none is open."""
-    if round_ is None or not round_.is_active:
-        return None
+    return _progress(round_) if round_ is not None and round_.is_active else None
+
+
+def _progress(round_: Round) -> Progress:
     federation = round_.run.federation
     done = round_.updates.filter(state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED]).count()
-    first = round_.first_accepted_at
-    deadline = first + timedelta(seconds=federation.deadline) if first else None
+    expected = round_.updates.live().count() + _awaited(round_).count()
     collecting = round_.state == RoundState.COLLECTING
-    expected = max(len(round_.expected), done)
-    return Progress(done, expected, federation.min_updates, deadline if collecting else None, collecting)
+    closes = round_.closes_at if done >= federation.min_updates else round_.deadline_at
+    return Progress(done, expected, federation.min_updates, closes if collecting else None, collecting)
 
 
 def round_headline(round_: Round) -> str:
@@ -185,11 +185,12 @@ def models_headline(federation: Federation, held: int) -> str:
 
 
 def told_verdict(version: ModelVersion, hospitals: Hospitals) -> str:
-    """Return a version's verdict, without the figures of a single agent that is not the reader's."""
-    judges = sum(one.kind == Evaluation.Kind.EVALUATE for one in version.evaluations.all())
-    if judges == 1 and not _knows(version, hospitals, [Evaluation.Kind.EVALUATE]):
-        return ONE_AGENTS
-    return version.verdict
+    """Return a version's verdict; not the figures in it, where fewer than three hospitals judged, one another's."""
+    judged = [one for one in version.evaluations.all() if one.kind == Evaluation.Kind.EVALUATE]
+    there = {one.agent.hospital_id for one in judged}
+    if hospitals is None or not there or len(there) >= FEW or there <= hospitals:
+        return version.verdict
+    return WITHHELD
 
 
 @dataclass(frozen=True)
@@ -225,10 +226,11 @@ def trouble(federation: Federation, hospitals: Hospitals) -> list[Advice]:
         cause = f"Version {current.number} is {WORSE}{figures}."
         found.append(Advice(cause, "An administrator can go back to an earlier one.", "models"))
     if round_ is not None and round_.state == RoundState.FAILED and round_.reason != "aborted":
-        found.append(failure(round_.reason))
+        found.append(failure(round_.reason, goes_on=round_.run.state == RunState.RUNNING))
     if round_ is not None:
+        counted = set(round_.updates.live().values_list("agent", flat=True))
         for row in update_rows(round_, hospitals):
-            if row.advice is not None:
+            if row.advice is not None and row.update.agent_id not in counted:
                 name = row.update.agent.hospital.name
                 found.append(Advice(f"{name}, round {round_.number}: {row.advice.cause}", row.advice.step))
     return found

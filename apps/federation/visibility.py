@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from guardian.shortcuts import get_objects_for_user
+
 from apps.accounts.models import User
 from apps.accounts.roles import may
 
@@ -9,11 +11,13 @@ from apps.accounts.roles import may
 def own_hospitals(user: User) -> set[UUID] | None:
     """Return the hospitals whose own figures and refusals a person may see; None means all.
 
-    The group carries the right and the membership explains it. Where one of them is missing, nobody gets in.
+    The group carries the right (`view_hospital`, django-guardian) and the membership explains it. Where one of them is
+    missing, nobody gets in.
     """
     if may(user, "see_every_hospital"):
         return None
-    explained = user.memberships.filter(hospital__members_group__user=user)
+    allowed = get_objects_for_user(user, "accounts.view_hospital", with_superuser=False, accept_global_perms=False)
+    explained = user.memberships.filter(hospital__in=allowed, hospital__members_group__user=user)
     return set(explained.values_list("hospital", flat=True))
 
 

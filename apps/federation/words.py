@@ -1,7 +1,7 @@
 """What people are told: refusals and failures with cause and next step, and audit events as sentences."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -88,11 +88,18 @@ FAILURES: Mapping[str, Advice] = {
 }
 
 
-def failure(reason: str) -> Advice:
-    """Return what a failed round's reason means."""
-    return FAILURES.get(
+def failure(reason: str, *, goes_on: bool = True) -> Advice:
+    """Return what a failed round's reason means; `goes_on`: its run is running and tries again."""
+    known = FAILURES.get(
         reason, Advice(f"The round failed ({reason}).", "The hub's log has the details; the run tries again by itself.")
     )
+    if goes_on or "by itself" not in known.step:
+        return known
+    return replace(known, step=_MISSING if reason == "quorum" else _NOT_AGAIN)
+
+
+_MISSING = "Ask the hospitals that were missing. The round is tried again when a run goes on."
+_NOT_AGAIN = "It is tried again when the run is resumed, or with a new run."
 
 
 Facts = Mapping[str, Any]

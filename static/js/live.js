@@ -26,7 +26,8 @@ function say(state, text) {
 
 function show(html) {
   freshen(part, html);
-  const headline = part.querySelector("h1")?.textContent || "";
+  // Without the time that runs in it, which would be said at every change of the page.
+  const headline = part.querySelector("h1")?.firstChild?.textContent.trim() || "";
   if (announced.textContent !== headline) announced.textContent = headline;
   tellTimes();
 }

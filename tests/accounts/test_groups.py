@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from guardian.models import GroupObjectPermission, UserObjectPermission
+from guardian.shortcuts import remove_perm
 from scene import Scene
 
 from apps.accounts.models import Membership, User
@@ -68,3 +70,13 @@ def test_half_a_membership_gives_nothing(scene: Scene):
     Membership.objects.filter(user=person).delete()
     assert own_hospitals(User.objects.get(pk=person.pk)) == set()
     assert seen(scene, "north_doctor") == {"everyone"}
+
+
+def test_a_group_without_its_right_gives_nothing(scene: Scene):
+    person, north = scene.people["north_doctor"], scene.hospitals["north"]
+    remove_perm("accounts.view_hospital", north.members_group, north)
+    assert own_hospitals(User.objects.get(pk=person.pk)) == set()
+    # Nor does one that is given for all hospitals at once, past the groups.
+    view = Permission.objects.get(codename="view_hospital")
+    person.user_permissions.add(view)
+    assert own_hospitals(User.objects.get(pk=person.pk)) == set()

@@ -1,8 +1,9 @@
 """The audit is the event feed."""
 
 import pytest
+from django.utils import timezone
 
-from apps.audit.api import events_after, newest_events, record, transaction
+from apps.audit.api import events_about, events_after, newest_events, record, transaction
 from apps.audit.feed import MAX_EVENTS, as_event
 from apps.audit.models import AuditEntry
 
@@ -45,6 +46,20 @@ def test_nobody_gets_more_than_the_limit():
         for number in range(MAX_EVENTS + 1):
             record("x.y", actor="system:test", number=number)
     assert len(events_after(0, limit=10_000)) == MAX_EVENTS
+
+
+def test_what_happened_to_one_thing_is_found_among_much_else():
+    began = timezone.now()
+    with transaction():
+        record("x.first", actor="system:test", obj="round:1")
+        for number in range(MAX_EVENTS):
+            record("x.else", actor="system:test", obj="round:2", number=number)
+        record("x.last", actor="system:test", obj="update:1", objects=["round:1"])
+        record("x.hidden", actor="system:test", obj="round:1", visibility="admin")
+    about = events_about("round:1", began, timezone.now(), visibilities=["everyone"])
+    assert [event["action"] for event in about] == ["x.first", "x.last"]
+    of_many = events_about("round:2", began, timezone.now())
+    assert [event["facts"]["number"] for event in of_many] == list(range(MAX_EVENTS))
 
 
 def test_the_newest_of_several_visibilities_come_in_one_order():

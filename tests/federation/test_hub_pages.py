@@ -1,6 +1,7 @@
 """What the portal's pages say, to whom, and in which state of the hub; who may open them at all is in the matrix."""
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -10,7 +11,7 @@ from hub_client import HubClient
 from site_agent import report
 
 from apps.federation import figures, queries
-from apps.federation.models import ModelVersion, Round, Run
+from apps.federation.models import Agent, ModelVersion, Round, Run
 from apps.federation.pipeline import publish
 
 BROWSER = {"Accept": "text/html"}
@@ -128,8 +129,65 @@ def test_a_page_says_how_far_the_round_is_and_until_when_it_collects(hub, cast, 
         body = browser(cast.reader).get(address, headers=BROWSER).content.decode()
         assert "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic." in body
         assert '<progress max="2" value="1" aria-label="Updates accepted">' in body
-        until = queries.progress(round_).deadline
-        assert f'datetime="{until.isoformat()}" data-until' in body
+        assert f'Its deadline is <time datetime="{round_.deadline_at.isoformat()}" data-until>' in body
+
+
+def test_where_enough_updates_are_in_a_round_closes_when_its_grace_is_over(hub, cast, north, south):
+    hub.configure(min_updates=1, grace=100, deadline=1000)
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    hub.work()
+    round_.refresh_from_db()
+    closes = round_.quorum_at + timedelta(seconds=100)
+    body = browser(cast.reader).get("/", headers=BROWSER).content.decode()
+    assert f'It closes <time datetime="{closes.isoformat()}" data-until>' in body
+    assert queries.status(hub.federation)["deadline"] == closes.isoformat()
+    hub.configure(deadline=50)
+    at_last = round_.first_accepted_at + timedelta(seconds=50)
+    assert queries.status(hub.federation)["deadline"] == at_last.isoformat()
+
+
+def test_nobody_waits_for_a_hospital_whose_agent_was_revoked(hub, cast, north, south):
+    hub.open_round(north, south)
+    north.take_part()
+    hub.work()
+    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic."
+    # The round itself closes only with the next look at it.
+    Agent.objects.filter(pk=south.row.pk).update(state="REVOKED")
+    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 1 updates."
+    assert queries.progress(hub.current_round()).expected == 1
+
+
+def test_who_came_late_is_among_the_expected(hub, cast, north, south):
+    round_ = hub.open_round(north, south)
+    Round.objects.update(expected=[str(north.row.pk)])
+    south.take_part()
+    hub.work()
+    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on North Clinic."
+    hub.finish_honestly(north)
+    row = figures.round_row(Round.objects.get(pk=round_.pk), None)
+    assert (row.updates, row.expected) == (2, 2)
+
+
+def test_a_pause_is_in_the_first_line(hub, cast, north, south):
+    hub.open_round(north, south)
+    do(cast.admin, f"/runs/{Run.objects.get().pk}/pause")
+    assert "waiting on North Clinic, South Clinic. The run is paused after it." in see(cast.reader)
+
+
+def test_the_hubs_own_time_is_without_its_waiting_for_those_who_never_came(hub, north, south):
+    hub.configure(min_updates=1, grace=0)
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    hub.work()
+    hub.tick()
+    version = ModelVersion.objects.get(round=round_)
+    round_.refresh_from_db()
+    Round.objects.update(last_accepted_at=round_.last_accepted_at - timedelta(hours=1))
+    version = ModelVersion.objects.get(round=round_)
+    assert figures.hub_seconds(version) == (version.published_at - round_.closed_at).total_seconds()
+    Round.objects.update(expected=[str(north.row.pk)])
+    assert figures.hub_seconds(ModelVersion.objects.get(round=round_)) > 3600
 
 
 def test_a_round_tells_its_story_to_each_reader_without_what_is_anothers(hub, cast, north, south):
@@ -194,9 +252,12 @@ def test_a_round_without_enough_updates_says_why_and_what_is_next(hub, cast, nor
     round_ = hub.open_round(north, south)
     Round.objects.filter(pk=round_.pk).update(state="FAILED", reason="quorum")
     for address in ("/", page_of(round_)):
-        assert "Too few updates came before the deadline. The round is tried again by itself." in see(
-            cast.reader, address
-        )
+        said = "Too few updates came before the deadline. The round is tried again by itself."
+        assert said in see(cast.reader, address)
+    Run.objects.update(state="ABORTED")
+    for address in ("/", page_of(round_)):
+        said = "Ask the hospitals that were missing. The round is tried again when a run goes on."
+        assert said in see(cast.reader, address)
 
 
 # --- Models -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Runs and their rounds."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -114,3 +115,17 @@ class Round(models.Model):
     def is_active(self) -> bool:
         """Return whether the round has not ended."""
         return self.state in ROUND_ACTIVE
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """Return when the round ends however many updates are in; None before the first accepted one."""
+        if self.first_accepted_at is None:
+            return None
+        return self.first_accepted_at + timedelta(seconds=self.run.federation.deadline)
+
+    @property
+    def closes_at(self) -> datetime | None:
+        """Return when the round closes without those who are missing: `grace` after the quorum, or at the deadline."""
+        if self.quorum_at is None or self.deadline_at is None:
+            return self.deadline_at
+        return min(self.deadline_at, self.quorum_at + timedelta(seconds=self.run.federation.grace))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -44,13 +44,11 @@ def close(round_id: UUID) -> list[Next]:
     if quorum and round_.quorum_at is None:
         Round.objects.filter(pk=round_id, quorum_at__isnull=True).update(quorum_at=now)
         round_.quorum_at = now
-    overdue = now >= round_.first_accepted_at + timedelta(seconds=federation.deadline)
     awaited = Agent.objects.active().filter(pk__in=round_.expected).values_list("pk", flat=True)
     missing = {str(pk) for pk in awaited} - accepted
-    patient = round_.quorum_at is not None and now >= round_.quorum_at + timedelta(seconds=federation.grace)
-    if overdue and not quorum:
+    if not quorum and _is_over(round_.deadline_at, now):
         return fail_round(round_, "quorum", actor=WORKER)
-    if not quorum or (missing and not patient and not overdue):
+    if not quorum or (missing and not _is_over(round_.closes_at, now)):
         return []
     try:
         with transaction():
@@ -65,6 +63,10 @@ def close(round_id: UUID) -> list[Next]:
     except Conflict:
         return []
     return [Next("aggregate", round_id)]
+
+
+def _is_over(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and now >= moment
 
 
 def _contributions(updates: list[Update]) -> Iterator[rules.Contribution]:
@@ -118,6 +120,10 @@ def _previous_head(round_: Round, schema: weights.Schema) -> weights.Arrays | No
     return storage.read_head(base.round.base.digest, schema)
 
 
+def _hospitals(updates: list[Update]) -> int:
+    return Agent.objects.filter(pk__in=[update.agent_id for update in updates]).values("hospital").distinct().count()
+
+
 def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
     federation = round_.run.federation
     try:
@@ -141,7 +147,7 @@ def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
                 server_momentum=federation.server_momentum,
                 updates=len(updates),
                 # Of two, each would learn the other's number.
-                samples=sum(update.num_samples for update in updates) if len(updates) >= FEW else None,
+                samples=sum(update.num_samples for update in updates) if _hospitals(updates) >= FEW else None,
                 digest=digest,
             )
     except (Conflict, IntegrityError):

@@ -49,6 +49,7 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "newest": versions[0] if versions else None,
             "figures": figures.version_figures(versions[0].version, hospitals) if versions else None,
             "charts": _charts(versions),
+            "drawn_own": all(row.measured.own for row in versions if row.measured.report is not None),
             "versions": versions,
             "rounds": figures.round_rows(federation, hospitals, ROUNDS),
             "news": newest(user, NEWS),
@@ -62,6 +63,9 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
 def _charts(versions: list[queries.VersionRow]) -> list[list[Chart]]:
     """Return each chart as it is drawn for a wide and for a narrow screen."""
     known = [row for row in reversed(versions) if row.measured.accuracy is not None and row.measured.loss is not None]
+    # What all measured together and what one's own hospital did are two lines, not one.
+    own = all(row.measured.own for row in known)
+    known = [row for row in known if row.measured.own == own]
     accuracy = [(str(row.version.number), row.measured.accuracy or 0.0) for row in known]
     loss = [(str(row.version.number), row.measured.loss or 0.0) for row in known]
     drawn = [

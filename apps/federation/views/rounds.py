@@ -15,9 +15,10 @@ from apps.federation.models import Round, Run
 from apps.federation.news import of_round
 from apps.federation.pipeline import runs
 from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.states import RoundState, RunState
 from apps.federation.views.page import act, federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
-from apps.federation.words import failure
+from apps.federation.words import Advice, failure
 
 DONE = {
     "pause": "The run is paused. A round in progress still ends.",
@@ -57,13 +58,19 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
             **queries.neighbours(round_),
             "headline": queries.round_headline(round_),
             "progress": queries.progress(round_),
-            "failure": failure(round_.reason) if round_.reason and round_.state == "FAILED" else None,
+            "failure": _failure(round_),
             "places": places(federation, round_, hospitals),
             "updates": queries.update_rows(round_, hospitals),
             "version": version,
             "figures": figures.version_figures(version, hospitals) if version else None,
         },
     )
+
+
+def _failure(round_: Round) -> Advice | None:
+    if round_.state != RoundState.FAILED or not round_.reason:
+        return None
+    return failure(round_.reason, goes_on=round_.run.state == RunState.RUNNING)
 
 
 @require_POST
