@@ -89,3 +89,23 @@ def what_is_left_of_readings() -> list[str]:
     from django.conf import settings
 
     return [path.name for path in (settings.UPLOAD_DIR / "readings").glob("*")]
+
+
+def make_doctor() -> None:
+    """A doctor who belongs to no hospital."""
+    from apps.accounts.models import User
+
+    User.objects.create_user("dora", password=PASSWORD, role="doctor")
+
+
+def read_with_vgg(data: bytes) -> list[float]:
+    """The current version's probabilities, from the exact weights."""
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import storage
+    from hospintel_core import architectures, backbone, imaging, reading
+
+    version = Federation.objects.select_related("current").get(pk="brain-mri").current
+    architecture = architectures.get("vgg16-head256")
+    head = storage.read_head(version.digest, architecture.head_schema)
+    reader = reading.Reader(architecture, backbone.find_base_weights(download=False)[1], head)
+    return list(reader.read(imaging.to_input(imaging.read_scan(data), architecture)).probabilities)

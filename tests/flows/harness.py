@@ -47,12 +47,12 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 class Hub:
     """`manage.py up` in a folder, and its administrator."""
 
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path, *, architecture: str = "pixels-head16", **more: str) -> None:
         self.folder = folder
         variables = environment(folder, **more)
         self.processes = Processes(folder, ports.any_free("127.0.0.1"), variables, Signals())
         self.ask = Office(variables)
-        self.ask(office.prepare)
+        self.ask(office.prepare, architecture)
         self.processes.start_hub()
 
     def close(self) -> None:

@@ -43,15 +43,15 @@ def _set_up(environment: dict[str, str]) -> None:
     django.setup()
 
 
-def prepare() -> None:
-    """As the demo does: the database, and a default federation that needs no VGG16 weights."""
+def prepare(architecture: str) -> None:
+    """As the demo does: the database, and a default federation; pixels-head16 needs no VGG16 weights."""
     from django.core.management import call_command
 
     from apps.federation.pipeline import bootstrap, keys
 
     call_command("migrate", verbosity=0)
     keys.ensure_keys()
-    bootstrap.ensure_federation(architecture="pixels-head16")
+    bootstrap.ensure_federation(architecture=architecture)
 
 
 def create_federation(slug: str, **limits: object) -> None:

@@ -1,0 +1,63 @@
+"""The page with the real base: VGG16 in WebAssembly, against the same on the hub and in Python."""
+
+import io
+from collections.abc import Iterator
+
+import front_desk
+import numpy as np
+import pytest
+from conftest import Window, sign_in
+from harness import Hub
+from playwright.sync_api import Page, expect
+from test_analyse import choose
+
+from hospintel_core import backbone, phantoms
+from hospintel_core.errors import BaseWeightsError
+
+# Fetching 29 MB, and two programs beside each other.
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with version 1 of the real architecture."""
+    try:
+        backbone.find_base_weights(download=False)
+    except BaseWeightsError as error:
+        pytest.skip(f"VGG16's weights are not on this machine: {error}")
+    hub = Hub(tmp_path_factory.mktemp("vgg"), architecture="vgg16-head256")
+    try:
+        hub.ask(front_desk.make_doctor)
+        yield hub
+    finally:
+        hub.close()
+
+
+@pytest.fixture(scope="module")
+def address(hub: Hub) -> str:
+    """This hub's portal."""
+    return hub.processes.address
+
+
+def shown(page: Page) -> list[float]:
+    """The probabilities on the page, in percent."""
+    return [float(text.split()[0]) for text in page.locator("#probabilities tbody td").all_inner_texts()]
+
+
+def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.goto("/analyse/")
+    file = io.BytesIO()
+    phantoms.draw(3, np.random.default_rng(8), 224).save(file, "PNG")
+    choose(page, file.getvalue())
+    expect(page.locator("#notes")).to_contain_text("in this browser", timeout=PATIENCE_MS)
+    expect(page.locator("#map-text")).to_contain_text("Coarse: 8 x 8 fields")
+    here = shown(page)
+    expected = hub.ask(front_desk.read_with_vgg, file.getvalue())
+    assert here == pytest.approx([100 * share for share in expected], abs=1)
+    # All of it beside the page, which stays in hand.
+    assert [worker.url.rpartition("/")[2] for worker in page.workers] == ["worker.js"]
+    page.get_by_role("button", name="Send this scan to the hub").click()
+    expect(page.locator("#notes")).to_contain_text("on the hub", timeout=PATIENCE_MS)
+    assert shown(page) == pytest.approx(here, abs=1)
