@@ -12,6 +12,8 @@ from conftest import Window, sign_in
 from harness import Hub
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 from test_every_page import PHONE, findings, focus_by_tab
 
 from hospintel_core import phantoms
@@ -122,7 +124,30 @@ def _palette(**options: Any) -> bytes:
     return saved(Image.fromarray(_noise((40, 50, 3))).quantize(60), **options)
 
 
-# Every kind of PNG and JPEG that hospital systems write, and some that they do not.
+def dicom(syntax: str = ExplicitVRLittleEndian, **elements: Any) -> bytes:
+    """A slice of 12 bits as a scanner writes it."""
+    found = Dataset()
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = syntax
+    found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID = MRImageStorage
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = generate_uid()
+    found.PatientName = "Nobody"
+    pixels = np.asarray(picture(1, 60)).astype(np.uint16) * 15
+    found.Rows, found.Columns = pixels.shape
+    found.SamplesPerPixel, found.PhotometricInterpretation, found.PixelRepresentation = 1, "MONOCHROME2", 0
+    found.BitsAllocated, found.BitsStored, found.HighBit = 16, 12, 11
+    found.add_new("PixelData", "OW", pixels.tobytes())
+    for keyword, value in elements.items():
+        setattr(found, keyword, value)
+    if syntax == RLELossless:
+        found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        found.compress(RLELossless)
+    file = io.BytesIO()
+    found.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+# Every kind of file that hospital systems write, and some that they do not.
 KINDS: dict[str, Callable[[], bytes]] = {
     "grey": lambda: saved(picture(2)),
     "large grey": lambda: saved(picture(2, 512)),
@@ -141,6 +166,10 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: saved(picture(1), "JPEG", quality=90),
     "colour jpeg": lambda: saved(Image.fromarray(_noise((96, 96, 3))), "JPEG", quality=85),
     "progressive jpeg": lambda: saved(picture(1).convert("RGB"), "JPEG", progressive=True),
+    "dicom": dicom,
+    "dicom without kinds": lambda: dicom(ImplicitVRLittleEndian),
+    "dicom with a window": lambda: dicom(WindowCenter=1200, WindowWidth=1500, RescaleSlope=2, RescaleIntercept=-100),
+    "inverted dicom": lambda: dicom(PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0),
     "jpeg with a profile": lambda: saved(picture(1).convert("RGB"), "JPEG", icc_profile=b"no profile at all"),
 }
 
@@ -167,6 +196,9 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a damaged png": (PNG[:60] + b"\0\0\0\0" + PNG[64:], "image_unreadable"),
     "half a jpeg": (JPEG[: len(JPEG) // 2], "image_unreadable"),
     "the head of a jpeg": (JPEG[:20], "image_unreadable"),
+    "a compressed dicom": (dicom(RLELossless), "dicom_compressed"),
+    "a dicom of several slices": (dicom(NumberOfFrames=2), "dicom_frames"),
+    "half a dicom": (dicom()[:2000], "dicom_damaged"),
     "an enormous png": (saved(Image.new("1", (6000, 5000))), "image_too_large"),
     "a jpeg in the colours of print": (saved(Image.fromarray(_noise((20, 20, 4)), "CMYK"), "JPEG"), "image_colours"),
 }
@@ -234,6 +266,17 @@ def test_the_hub_reads_a_scan_for_whoever_presses_the_button(page: Page, hub: Hu
     assert hub.ask(front_desk.what_is_left_of_readings) == []
     assert [event["facts"].get("size") for event in hub.ask(office.events, "reading.ask")] == [len(body)]
     assert [event["outcome"] for event in hub.ask(office.events, "reading.answer")] == ["ok"]
+
+
+def test_the_hub_reads_a_compressed_dicom_file(page: Page, hub: Hub) -> None:
+    data = dicom(RLELossless)
+    choose(page, data)
+    expect(page.locator("#scan-error [data-code=dicom_compressed]")).to_be_visible()
+    page.get_by_role("button", name="Send this scan to the hub").click()
+    expect(page.locator("#notes")).to_contain_text("on the hub")
+    _, probabilities, _ = hub.ask(front_desk.read_scan, data)
+    shown = [float(text.split()[0]) for text in page.locator("#probabilities tbody td").all_inner_texts()]
+    assert shown == pytest.approx([100 * share for share in probabilities], abs=1)
 
 
 def test_what_the_hub_cannot_read_is_told_beside_the_field(page: Page) -> None:

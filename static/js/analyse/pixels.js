@@ -1,5 +1,6 @@
 // From a scan's file to the pixels that the model sees: what hospintel_core/imaging.py does, in the page.
 
+import * as dicom from "./dicom.js";
 import { ScanError } from "./errors.js";
 import * as jpeg from "./jpeg.js";
 import { resize } from "./lanczos.js";
@@ -17,9 +18,7 @@ const READERS = [
 export async function readScan(bytes) {
   if (!bytes.length) throw new ScanError("image_empty", "The file is empty.");
   if (bytes.length > MOST_BYTES) throw new ScanError("image_too_large", "The file has more than 64 MiB.");
-  if (String.fromCharCode(...bytes.subarray(128, 132)) === "DICM") {
-    throw new ScanError("dicom_on_hub", "This page does not open DICOM files. The hub can read it, if you send it there.");
-  }
+  if (dicom.isDicom(bytes)) return dicom.decode(dicom.parse(bytes, MOST_PIXELS));
   const known = READERS.find(({ magic }) => magic.every((byte, at) => bytes[at] === byte));
   if (!known) throw new ScanError("image_format", "The file is neither a PNG, a JPEG nor a DICOM image.");
   const image = known.reader.parse(bytes, MOST_PIXELS);
