@@ -35,6 +35,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import datetimeToString
 
+from hospintel_site.bodies import KEY, piecewise
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
 from hospintel_site.limits import DEFAULT, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
@@ -62,6 +63,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self._refused = False
         self._lingering: Any = None
         self._large: set[HubRequest] = self.channel.factory.large
+        self._body: Any = None
         self._deadline = self._call_in(DEFAULT.seconds(0))
         self._may_write = asyncio.Event()
         self._may_write.set()
@@ -114,13 +116,24 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         _cancel(self._deadline)
         _cancel(self._lingering)
         self._may_write.set()
-        self._large.discard(self)
+        self._let_go()
         super().connectionLost(reason)
 
     def finish(self) -> None:
         """End the request: the answer is out."""
-        self._large.discard(self)
+        self._let_go()
         super().finish()
+
+    def take_body(self) -> Any:
+        """Return the body if it does not lie in memory; to Daphne, which would read all of it, it is empty then."""
+        if not isinstance(self.content, BytesIO):
+            self._body, self.content = self.content, BytesIO()
+        return self._body
+
+    def _let_go(self) -> None:
+        self._large.discard(self)
+        if self._body is not None:
+            self._body.close()
 
     def _call_in(self, seconds: float) -> Any:
         return reactor.callLater(seconds * self.channel.factory.patience, self._refuse_pace)
@@ -249,7 +262,7 @@ class HubServer(Server):  # type: ignore[misc]
 
         """
         super().__init__(
-            application,
+            piecewise(application),
             endpoints=[bind],
             request_buffer_size=64 * 1024,
             proxy_forwarded_address_header="X-Real-IP" if proxy else None,
@@ -287,6 +300,11 @@ class HubServer(Server):  # type: ignore[misc]
         asyncio.set_event_loop(reactor._asyncioEventloop)  # noqa: SLF001 - as Daphne does
         reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
         reactor.run()
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Start the application for a request or a socket."""
+        body = protocol.take_body() if isinstance(protocol, HubRequest) else None
+        return super().create_application(protocol, scope if body is None else {**scope, KEY: body})
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Pass a message of the application on, then wait until the connection can take the next."""

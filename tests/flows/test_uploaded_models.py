@@ -20,7 +20,7 @@ from hospintel_core import architectures, h5, weights
 
 PASSWORD = "a long enough password"
 PIXELS = architectures.get("pixels-head16")
-PADDING = 40 << 20
+PADDING, MOST_MEMORY = 120 << 20, 64 << 10
 
 
 class Doctor:
@@ -86,11 +86,19 @@ def test_a_downloaded_model_comes_back_changed_and_waits_for_review(hub: Hub, do
 
 def test_a_large_file_is_taken_and_refused(hub: Hub, doctor: Doctor, tmp_path: Path) -> None:
     data, _ = trained(doctor, hub, tmp_path, 0.25)
+    before = peak(hub.child("hospintel_site.server"))
     told = doctor.until_decided(doctor.hand_in(data[:1000] + os.urandom(PADDING)), hub)
     assert (told["state"], told["code"]) == ("REFUSED", "model_unreadable")
+    # The web process passes it on to the disk.
+    assert peak(hub.child("hospintel_site.server")) - before < MOST_MEMORY
     answer = doctor.post("/upload_model", files={"file": ("x.h5", h5.MAGIC + bytes(130 << 20))})
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert quarantined(hub) == []
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had, in kB."""
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
 
 
 def reading(hub: Hub) -> list[int]:

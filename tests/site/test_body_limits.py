@@ -169,6 +169,15 @@ def test_so_many_large_bodies_at_a_time_and_no_more(echo: Any):
             assert httpx.post(url, content=b"x" * 17 * MIB, headers=BEARER).status_code == 200
 
 
+def test_a_large_body_is_passed_on_from_the_disk(echo: Any):
+    before = echo.status("VmHWM")
+    size = 128 * MIB
+    answer = httpx.post(f"http://127.0.0.1:{echo.port}/upload_model", content=b"x" * size, headers=BEARER, timeout=60)
+    assert answer.text.startswith(f"{size} ")
+    assert echo.status("VmHWM") - before < 16 * MIB
+    assert echo.spooled() == 0
+
+
 def test_a_multipart_body_reaches_the_application_untouched(echo: Any):
     response = httpx.post(f"http://127.0.0.1:{echo.port}/update", files={"file": b"x" * MIB}, headers=BEARER)
     assert int(response.text.split()[0]) > MIB
