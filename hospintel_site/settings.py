@@ -170,6 +170,7 @@ SESSION_IDLE_SECONDS = 60 * env.integer("HOSPINTEL_SESSION_IDLE_MINUTES", 15, lo
 SESSION_LONGEST_SECONDS = 3600 * env.integer("HOSPINTEL_SESSION_HOURS", 12, low=1, high=7 * 24)
 # What asks again who it is (accounts/confirm.py) does so where that was proven longer ago.
 PROOF_SECONDS = 60 * env.integer("HOSPINTEL_CONFIRM_MINUTES", 10, low=1, high=12 * 60)
+TOKEN_HOURS = env.integer("HOSPINTEL_TOKEN_HOURS", 12, low=1, high=7 * 24)
 # Administrators without a second factor get no further than the page that sets one up. Tests make hundreds of them.
 REQUIRE_ADMIN_OTP = env.flag("HOSPINTEL_REQUIRE_ADMIN_OTP", default=not UNDER_TEST)
 OTP_KEY = env.secret("HOSPINTEL_OTP_KEY") or env.kept_secret(KEYS / "otp_key")
@@ -186,7 +187,10 @@ if UNDER_TEST:
 REST_FRAMEWORK = {
     # A view that forgets to say who may call it is closed, not open.
     "DEFAULT_PERMISSION_CLASSES": ["hospintel_site.permissions.DenyAll"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "apps.accounts.authentication.PersonTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["hospintel_site.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -13,6 +13,7 @@ from django.utils.html import format_html
 
 from apps.accounts import pipeline
 from apps.accounts.models import (
+    ApiToken,
     FirstAdminLink,
     Hospital,
     LoginAttempts,
@@ -210,3 +211,12 @@ class RecoveryCodeAdmin(LookOnlyAdmin):
     list_display = ("id", "user")
     list_select_related = ("user",)
     exclude = ("code_hash",)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(LookOnlyAdmin):
+    """Tokens of programs, without the token."""
+
+    list_display = ("hint", "user", "created_at", "expires_at", "last_used_at")
+    list_select_related = ("user",)
+    exclude = ("token_hash",)

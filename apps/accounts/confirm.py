@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest
 
+from apps.accounts.pipeline.tokens import is_persons
+
 # The address' name, or name/verb -> what is about to be done, as the page says it.
 PAGES: Mapping[str, str] = {
     "accounts:second-factor": "set up a second factor",
@@ -45,7 +47,8 @@ def asked_of_page(request: HttpRequest) -> str:
 def asked_of_call(request: HttpRequest) -> str:
     """Return what a call of a signed-in browser is about to do, if that asks again who it is; "" if it does not."""
     match = request.resolver_match
-    by_token = bool(request.headers.get("Authorization"))
+    # Such a header is never answered by the session beside it (authentication.py).
+    by_token = is_persons(request.headers.get("Authorization", ""))
     return "" if match is None or request.method in SAFE or by_token else _listed(CALLS, request)
 
 

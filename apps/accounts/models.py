@@ -191,6 +191,20 @@ class RecoveryCode(models.Model):
         return f"recovery code of {self.user}"
 
 
+class ApiToken(models.Model):
+    """What a person's program calls with. Only the token's hash is kept, and its first letters to know it by."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    token_hash = models.CharField(max_length=64, unique=True)
+    hint = models.CharField(max_length=8)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(db_index=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"token {self.hint} of {self.user}"
+
+
 class LoginAttempts(models.Model):
     """How many passwords were tried in a window, by a key that does not tell whose (`pipeline/lockout.py`)."""
 

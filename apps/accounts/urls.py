@@ -17,6 +17,7 @@ urlpatterns = [
     path("account/second-factor/", second_factor.page, name="second-factor"),
     path("account/second-factor/codes", second_factor.renew_codes, name="second-factor-codes"),
     path("account/second-factor/off", second_factor.turn_off, name="second-factor-off"),
+    path("account/tokens/<int:pk>/revoke", account.revoke_token, name="token-revoke"),
     path("people/", people.people, name="people"),
     path("people/add", people.add_person, name="person-add"),
     path("people/<int:pk>/", people.person_page, name="person"),

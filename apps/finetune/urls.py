@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.finetune.api import lease, uploads
+from apps.finetune.api import lease, sign_in, uploads
 from apps.finetune.views import uploads as upload_pages
 
 V1 = "api/v1/"
@@ -12,5 +12,11 @@ urlpatterns = [
     path("upload_model", uploads.UploadModelView.as_view(), name="upload-model"),
     path(V1 + "upload_model", uploads.UploadModelView.as_view(), name="v1-upload-model"),
     path(V1 + "uploads/<uuid:upload_id>", uploads.UploadView.as_view(), name="model-upload"),
+    path("login", sign_in.LoginView.as_view(), name="login"),
+    path(V1 + "login", sign_in.LoginView.as_view(), name="v1-login"),
+    path("logout", sign_in.LogoutView.as_view(), name="logout"),
+    path(V1 + "logout", sign_in.LogoutView.as_view(), name="v1-logout"),
+    path("check_session", sign_in.CheckSessionView.as_view(), name="check-session"),
+    path(V1 + "check_session", sign_in.CheckSessionView.as_view(), name="v1-check-session"),
     path(V1 + "lease", lease.LeaseView.as_view(), name="lease"),
 ]

@@ -211,6 +211,7 @@ ACCOUNTS = [
     _form("accounts:second-factor", form={"code": "123456"}, people=200),
     _form("accounts:second-factor-codes", people=302),
     _form("accounts:second-factor-off", people=302),
+    _form("accounts:token-revoke", path=lambda s: {"pk": 10**9}, people=302),
     _of_people("people", "GET", admin=200),
     _of_people("person-add", form=PERSON, admin=200),
     _of_people("person", "GET", path=_person, admin=200),

@@ -16,6 +16,7 @@ from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
 from apps.accounts.models import (
+    ApiToken,
     FirstAdminLink,
     Hospital,
     LoginAttempts,
@@ -144,6 +145,7 @@ def build_scene() -> Scene:
     owner = User.objects.create_user("with_factor", password="correct horse battery", has_second_factor=True)
     SecondFactor.objects.create(user=owner, sealed_secret="d" * 64, last_step=0)
     RecoveryCode.objects.create(user=owner, code_hash="c" * 64)
+    ApiToken.objects.create(user=owner, token_hash="b" * 64, hint="hip_bbbb", expires_at=timezone.now())
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     _upload(people["north_doctor"])
     memberships = {

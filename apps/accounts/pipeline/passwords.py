@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Hospital, PasswordLink, Role, SessionEnd, User, ending
 from apps.accounts.pipeline.lockout import release, take
-from apps.accounts.pipeline.people import AccountError, add_member, create_without_password, secret_hash
+from apps.accounts.pipeline.people import AccountError, add_member, create_without_password, end_tokens, secret_hash
 from apps.audit.api import deny, record, transaction
 
 LINK_HOURS = 24
@@ -65,6 +65,7 @@ def use_password_link(token: str, password: str) -> User:
         person = User.objects.filter(pk=link.user.pk, is_active=True) if link else User.objects.none()
         if link is None or fresh.update(used_at=now) != 1 or person.update(**changed) != 1:
             raise AccountError("link_invalid", "This link is no longer valid.")
+        end_tokens(link.user)
         record("person.password", actor=link.user.actor, obj=link.user, visibility="admin", by="link")
     link.user.refresh_from_db()
     return link.user
@@ -95,6 +96,7 @@ def change_password(user: User, old: str, new: str, *, address: str) -> None:
     with transaction():
         if User.objects.filter(pk=user.pk, password=before).update(**changed) != 1:
             raise AccountError("password_changed", "Your password was changed in this moment. Sign in anew.")
+        end_tokens(user)
         # Who changes a password because somebody else may know it shuts that door too.
         PasswordLink.objects.filter(user=user, used_at=None).delete()
         record("person.password", actor=user.actor, obj=user, visibility="admin", by="owner")

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 from guardian.shortcuts import assign_perm
 
-from apps.accounts.models import FirstAdminLink, Hospital, Membership, Role, SessionEnd, User, ending, flags
+from apps.accounts.models import ApiToken, FirstAdminLink, Hospital, Membership, Role, SessionEnd, User, ending, flags
 from apps.audit.api import record, transaction
 
 FIRST_ADMIN_MINUTES = 30
@@ -116,6 +116,7 @@ def change_role(user: User, role: Role, *, actor: str) -> None:
         changed = {"role": role, **flags(role), **ending(SessionEnd.ROLE)}
         if User.objects.filter(pk=user.pk, role=before).update(**changed) != 1:
             raise AccountError("role_changed", "Somebody else changed this person's role just now.")
+        end_tokens(user)
         record("person.role", actor=actor, obj=user, visibility="admin", was=before, role=str(role))
     user.refresh_from_db(fields=["role", "is_staff", "is_superuser", "session_epoch"])
 
@@ -127,6 +128,7 @@ def set_active(user: User, *, active: bool, actor: str) -> None:
             _keep_an_admin(user)
         over = {} if active else ending(SessionEnd.DEACTIVATED)
         if User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active, **over):
+            end_tokens(user)
             record("person.activate" if active else "person.deactivate", actor=actor, obj=user, visibility="admin")
     user.is_active = active
 
@@ -178,6 +180,11 @@ def _create(username: str, hashed: str, role: Role) -> User:
     """Insert a person; the password was hashed before the transaction, which hashing would hold up."""
     name = User.normalize_username(username)
     return User.objects.create(username=name, password=hashed, role=role, **flags(role))
+
+
+def end_tokens(user: User) -> None:
+    """End a person's tokens, in the transaction that has just written the person."""
+    ApiToken.objects.filter(user=user).delete()
 
 
 def secret_hash(token: str) -> str:

@@ -22,7 +22,7 @@ from django_otp.oath import hotp
 
 from apps.accounts.models import RecoveryCode, SecondFactor, SessionEnd, User, ending
 from apps.accounts.pipeline.lockout import release_codes, take_code
-from apps.accounts.pipeline.people import AccountError
+from apps.accounts.pipeline.people import AccountError, end_tokens
 from apps.audit.api import record, transaction
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ def reset(user: User, *, actor: str) -> None:
     with transaction():
         if not _remove(user, **ending(SessionEnd.SECOND_FACTOR)):
             raise AccountError("factor_missing", f"{user} has no second factor.")
+        end_tokens(user)
         record("second_factor.reset", actor=actor, obj=user, visibility="admin")
     user.refresh_from_db(fields=["has_second_factor", "session_epoch"])
 

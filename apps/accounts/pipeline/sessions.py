@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import SessionEnd, User, ending
-from apps.accounts.pipeline.people import AccountError
+from apps.accounts.pipeline.people import AccountError, end_tokens
 from apps.audit.api import record, transaction
 
 # When it began, when somebody last did something in it, when somebody last proved in it who they are.
@@ -51,9 +51,10 @@ def begin_session(request: HttpRequest, user: User, *, address: str) -> None:
 
 
 def end_sessions(user: User, *, actor: str) -> None:
-    """Sign a person out everywhere."""
+    """Sign a person out everywhere: their session and their tokens are over."""
     with transaction():
         User.objects.filter(pk=user.pk).update(**ending(SessionEnd.ADMIN))
+        end_tokens(user)
         record("person.sign_out", actor=actor, obj=user, visibility="admin")
 
 

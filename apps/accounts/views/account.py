@@ -16,7 +16,7 @@ from apps.accounts import pipeline
 from apps.accounts.context import session_left
 from apps.accounts.forms import NewPasswordForm, OwnPasswordForm
 from apps.accounts.models import User
-from apps.accounts.pipeline import sessions
+from apps.accounts.pipeline import sessions, tokens
 from apps.accounts.roles import require
 from hospintel_site.callers import client_address
 
@@ -51,6 +51,15 @@ def new_password(request: HttpRequest) -> HttpResponseBase:
     # This browser stays signed in, under a new session key.
     update_session_auth_hash(request, user)
     messages.success(request, "Your password is changed.")
+    return redirect("accounts:account")
+
+
+@require_POST
+@require("see_own_account")
+def revoke_token(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """End one of the reader's tokens."""
+    tokens.revoke(_person(request), pk)
+    messages.success(request, "The token is revoked: the program's next call is refused.")
     return redirect("accounts:account")
 
 
@@ -91,6 +100,8 @@ def _page(request: HttpRequest, form: OwnPasswordForm, status: int = 200) -> Htt
     user = _person(request)
     context = {
         "form": form,
+        "tokens": tokens.tokens_of(user),
+        "token_hours": settings.TOKEN_HOURS,
         "idle_minutes": settings.SESSION_IDLE_SECONDS // 60,
         "longest_hours": settings.SESSION_LONGEST_SECONDS // 3600,
         "hospitals": [one.hospital for one in user.memberships.select_related("hospital").order_by("hospital__name")],

@@ -3,9 +3,9 @@
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 
+from apps.accounts.authentication import PEOPLE
 from apps.audit import checkpoints
 from apps.federation.api.base import HubView
 from apps.federation.api.events import number_of
@@ -19,7 +19,7 @@ _LINES = "application/x-ndjson"
 class CheckpointsView(HubView):
     """Signed checkpoints of the audit as lines of JSON (docs/audit.md), oldest first."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("check_audit")]
 
     @extend_schema(

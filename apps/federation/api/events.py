@@ -3,11 +3,11 @@
 from typing import cast
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.audit.api import events_after
 from apps.federation.api.shapes import Events, person_refusals
@@ -23,7 +23,7 @@ def number_of(text: str) -> int:
 class EventsView(APIView):
     """Audit and round events that this person may see, oldest first."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("see_events")]
 
     @extend_schema(

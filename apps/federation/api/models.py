@@ -11,9 +11,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.authentication import SessionAuthentication
 
+from apps.accounts.authentication import PEOPLE, TokenInvalid
 from apps.accounts.models import User
+from apps.accounts.pipeline import tokens
 from apps.accounts.roles import may
 from apps.audit.api import record, transaction
 from apps.audit.models import AuditEntry
@@ -82,11 +83,17 @@ async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
 
 
 def _caller_of(request: HttpRequest) -> Agent | User:
-    """Agents by token; people by session."""
-    if request.headers.get("Authorization"):
-        return find_agent(request.headers["Authorization"])
+    """Agents by token; people by theirs, or by session."""
+    header = request.headers.get("Authorization", "")
+    if tokens.is_persons(header):
+        token = tokens.find(header)
+        if token is None:
+            raise Refusal("token_invalid", str(TokenInvalid.default_detail), 401)
+        return token.user
+    if header:
+        return find_agent(header)
     if not isinstance(request.user, User):
-        raise Refusal("login_required", "Sign in, or send an agent's token.", 401)
+        raise Refusal("login_required", "Sign in, or send a token.", 401)
     return request.user
 
 
@@ -151,7 +158,7 @@ def _record_download(request: HttpRequest, caller: Agent | User, version: ModelV
             ),
         },
     ),
-    [SessionAuthentication, AgentAuthentication],
+    [*PEOPLE, AgentAuthentication],
 )
 @csrf_exempt
 @require_GET

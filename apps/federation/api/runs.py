@@ -6,10 +6,10 @@ from uuid import UUID
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
 from apps.federation.api.shapes import RunAnswer, person_refusals
@@ -37,7 +37,7 @@ def _answer(run: Run) -> dict[str, object]:
 class RunsView(HubView):
     """The runs of a federation."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("steer_runs")]
 
     @extend_schema(
@@ -74,7 +74,7 @@ class RunsView(HubView):
 class SteerView(HubView):
     """Pause, resume or abort a run."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("steer_runs")]
 
     @extend_schema(

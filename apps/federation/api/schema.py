@@ -12,3 +12,14 @@ class AgentTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:  # noqa: ARG002 - its signature
         """Return the scheme as OpenAPI names it."""
         return {"type": "http", "scheme": "bearer"}
+
+
+class PersonTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # as above
+    """A person's bearer token."""
+
+    target_class = "apps.accounts.authentication.PersonTokenAuthentication"
+    name = "personToken"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:  # noqa: ARG002 - its signature
+        """Return the scheme as OpenAPI names it."""
+        return {"type": "http", "scheme": "bearer"}

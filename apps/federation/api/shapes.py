@@ -7,7 +7,7 @@ from hospintel_site.openapi import Alive, refusals
 
 # Calls of agents may answer these whatever else they do; so may calls of signed-in people.
 NO_AGENT = {401: "token_missing token_invalid", 403: "agent_revoked"}
-NO_PERSON = {403: "not_authenticated permission_denied"}
+NO_PERSON = {401: "token_invalid", 403: "not_authenticated permission_denied"}
 DIGEST = "SHA-256 in hex."
 
 

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
 from apps.federation.api.shapes import VersionAnswer, person_refusals
@@ -28,7 +28,7 @@ class DecisionRequest(serializers.Serializer[None]):
 class DecideView(HubView):
     """Publish or reject a held version, or publish an old one again."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("review_models")]
 
     @extend_schema(

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from apps.accounts.pipeline import lockout, sessions
+from apps.accounts.pipeline import lockout, sessions, tokens
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update
@@ -75,6 +75,7 @@ def housekeeping() -> None:
     flush_denials()
     lockout.forget_old_attempts()
     sessions.forget_old_sessions()
+    tokens.forget_old_tokens()
     limit = time.time() - PART_SECONDS
     for path in storage.forgotten_uploads(limit):
         path.unlink(missing_ok=True)

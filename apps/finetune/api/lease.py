@@ -4,11 +4,11 @@ from typing import cast
 
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.federation.api.base import HubView
 from apps.federation.api.shapes import person_refusals
@@ -20,7 +20,7 @@ from apps.finetune.pipeline import lease as pipeline
 class LeaseView(HubView):
     """The lease of the federation."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
 
     def get_permissions(self) -> list[BasePermission]:
         """Looking is open to everybody who is signed in."""

@@ -6,11 +6,11 @@ from uuid import UUID
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.accounts.roles import may
 from apps.federation.api.base import HubView
@@ -31,7 +31,7 @@ _FIELDS: dict[str, Any] = {
 class UploadModelView(HubView):
     """A model that was trained elsewhere."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("fine_tune")]
     parser_classes = [MultiPartParser]
 
@@ -69,7 +69,7 @@ class UploadModelView(HubView):
 class UploadView(HubView):
     """One uploaded model."""
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = PEOPLE
     permission_classes = [allowed("fine_tune")]
 
     @extend_schema(tags=["Workbench"], responses={200: UploadAnswer, **person_refusals({404: "not_found"})})

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.auth.management.commands import changepassword
 
 from apps.accounts.models import SessionEnd, User, ending
+from apps.accounts.pipeline.people import end_tokens
 from apps.audit.api import record, transaction
 
 
@@ -18,5 +19,6 @@ class Command(changepassword.Command):
         # After it, in a commit of its own: nobody holds the database while somebody types.
         with transaction():
             User.objects.filter(pk=user.pk).update(**ending(SessionEnd.PASSWORD))
+            end_tokens(user)
             record("person.password", actor="system:changepassword", obj=user, visibility="admin")
         return said
