@@ -13,8 +13,8 @@ ABOUT = """\
 Hospitals train one brain-MRI classifier together without any scan leaving its hospital.
 
 **Who calls.** Agents send `Authorization: Bearer <token>`. The token reads; what changes a round is signed with the
-agent's key. People come with their session and, for anything but GET, its CSRF token. What a caller may not see
-answers 404.
+agent's key. People's programs send the token that `POST /login` gives them (`hip_...`, for twelve hours) the same
+way; a browser comes with its session and, for anything but GET, its CSRF token. What a caller may not see answers 404.
 
 **Errors** are `{"code", "detail"}` with a status: `code` is stable, `detail` is a sentence. All cryptographic refusals
 are `update_refused` or `report_refused`; which check failed is in the audit. A body that is too large or too slow is

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from matrix_admin import admin_rows
+from matrix_sign_in import SIGN_IN
 from matrix_workbench import WORKBENCH
 from rows import BROWSER, LOGIN, Row, page, row
 from scene import Scene, nothing
@@ -328,4 +329,4 @@ AGENT_CALLS = [
     *UPLOADS,
 ]
 
-ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *WORKBENCH, *admin_rows()]
+ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *SIGN_IN, *WORKBENCH, *admin_rows()]

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from hub_client import HubClient
 from matrix import LOGIN, Row
 from scene import Scene
 
@@ -45,11 +46,15 @@ def call(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) 
 
 def send(scene: Scene, row: Row, caller: str, method: str = "", **options: Any) -> Any:
     """Make the call and return the answer."""
+    return send_with(scene.client(caller, **options), scene, row, caller, method)
+
+
+def send_with(client: HubClient, scene: Scene, row: Row, caller: str, method: str = "") -> Any:
+    """Make the call with this client and return the answer."""
     path = reverse(row.name, kwargs=dict(row.path(scene))) + row.query
     headers, json, form = (
         sent(scene, caller) if callable(sent) else sent for sent in (row.headers, row.json, row.form)
     )
-    client = scene.client(caller, **options)
     if (method or row.method) == "GET":
         return client.get(path, headers=headers)
     if method and method != row.method:

@@ -63,6 +63,8 @@ class SessionAnswer(serializers.Serializer[None]):
 class LoginView(HubView):
     """Signing in by a program."""
 
+    # Whoever is signed in in a browser is not signed in anew by another site's form: that asks for the form's token.
+    authentication_classes = PEOPLE
     permission_classes = [AllowAny]
 
     @extend_schema(
