@@ -169,6 +169,8 @@ EVENTS: Mapping[str, str] = {
     "login.ok": "signed in",
     "login.end": "signed out",
     "login.refused": "tried to sign in and was refused",
+    "token.issue": "signed in by a program",
+    "token.end": "ended a program's token",
     "confirm.refused": "was asked who it is, and gave a wrong answer",
     "second_factor.enrol": "set up a second factor",
     "second_factor.off": "turned the second factor off",

@@ -247,3 +247,24 @@ def age_model_upload(upload: str) -> None:
     from apps.finetune.models import ModelUpload
 
     ModelUpload.objects.filter(pk=upload).update(claimed_at=F("claimed_at") - timedelta(minutes=2))
+
+
+def set_least_updates(slug: str, least: int) -> None:
+    """How many updates a round of the federation needs."""
+    from apps.federation.models import Federation
+
+    Federation.objects.filter(pk=slug).update(min_updates=least)
+
+
+def set_up_second_factor(name: str) -> str:
+    """Set up a person's second factor with the step before; returns the secret as people type it."""
+    from authenticator import code_of
+
+    from apps.accounts.models import User
+    from apps.accounts.pipeline import second_factor
+
+    user = User.objects.get(username=name)
+    sealed = second_factor.new_secret(user)
+    secret, _ = second_factor.shown(sealed, user)
+    second_factor.enrol(user, sealed, code_of(secret, -1))
+    return secret
