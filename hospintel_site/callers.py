@@ -1,9 +1,17 @@
-"""Where a call comes from."""
+"""How and from where a call comes."""
 
 from ipaddress import ip_address
 
 from django.http import HttpRequest
 from rest_framework.request import Request
+
+# HTTP lets a caller invent others.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def method_of(request: HttpRequest | Request) -> str:
+    """Return the method of a call: one of a fixed set, not a word that a stranger chose."""
+    return str(request.method) if request.method in METHODS else "OTHER"
 
 
 def client_address(request: HttpRequest | Request) -> str:

@@ -15,7 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.accounts.models import Role, User
 from apps.audit.api import deny
-from hospintel_site.callers import client_address
+from hospintel_site.callers import client_address, method_of
 
 ANY_ROLE = frozenset(Role)
 CLINICAL = frozenset({Role.ADMIN, Role.DOCTOR})
@@ -40,8 +40,6 @@ MAY: Mapping[str, frozenset[Role]] = {
     "review_models": ADMIN_ONLY,
 }
 
-# HTTP lets a caller invent others.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
 
 
@@ -57,11 +55,10 @@ def may(user: AbstractBaseUser | AnonymousUser, what: str) -> bool:
 def refuse(request: HttpRequest, what: str) -> NoReturn:
     """Record that a signed-in person's role does not allow `what`, and answer 403. Raises PermissionDenied, always."""
     if isinstance(request.user, User):
-        method = request.method if request.method in _METHODS else "OTHER"
         match = request.resolver_match
         page = match.view_name if match and match.url_name else "?"
         actor, address = request.user.actor, client_address(request)
-        deny(f"{method} {page}"[:60], code="permission_denied", actor=actor, address=address, needs=what)
+        deny(f"{method_of(request)} {page}"[:60], code="permission_denied", actor=actor, address=address, needs=what)
     raise PermissionDenied
 
 

@@ -76,7 +76,7 @@ def told(events: list[dict[str, Any]], user: User) -> list[News]:
             event["seq"],
             moment(event["ts_us"]),
             names[event["actor"]],
-            sentence(event["action"], event["facts"] | hospitals.get(event["object"], {})),
+            sentence(event["action"], event["facts"] | hospitals.get(event["object"], {}), event["outcome"]),
             event["outcome"],
         )
         for event in events

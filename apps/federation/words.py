@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apps.federation.calls import told_admin, told_call
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -109,9 +111,8 @@ Facts = Mapping[str, Any]
 EVENTS: Mapping[str, str] = {
     "agent.enrol": "enrolled an agent",
     "agent.revoked": "revoked an agent",
-    "agent.refused": "was refused ({code})",
     "code.issue": "issued an enrolment code",
-    "code.expired": "let an enrolment code expire",
+    "code.expired": "{ended} an enrolment code",
     "code.used": "used an enrolment code",
     "federation.configure": "changed the federation's settings: {settings}",
     "federation.create": "made the federation",
@@ -195,6 +196,12 @@ EVENTS: Mapping[str, str] = {
 }
 
 
+# What was not done.
+DENIED: Mapping[str, str] = {
+    "person.password": "gave a wrong present password, and changed nothing",
+}
+
+
 class _Known(dict[str, Any]):
     """Facts, where one that is missing reads as a question mark."""
 
@@ -202,16 +209,20 @@ class _Known(dict[str, Any]):
         return "?"
 
 
-def sentence(action: str, facts: Facts) -> str:
-    """Return what an event's actor did; the action itself where there is no better word."""
-    told = EVENTS.get(action)
-    if told is None and facts.get("code") == "permission_denied":
-        return f"was refused ({action}): the role does not allow it"
+def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
+    """Return what an event's actor did, or was refused; the action itself where there is no better word."""
+    told = DENIED.get(action) if outcome == "denied" else None
+    told = told or EVENTS.get(action)
+    if told is None and " " in action:
+        return told_call(action, str(facts.get("code", "?")))
+    if told is None and action.startswith("admin."):
+        return told_admin(action)
     if told is None:
         return action.replace(".", ": ").replace("_", " ")
     known = _Known(facts)
     known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause
+    known["ended"] = "withdrew" if facts.get("withdrawn") else "expired"
     known["settings"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
     return told.format_map(known)

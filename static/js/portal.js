@@ -61,13 +61,22 @@ document.addEventListener("submit", (event) => {
     return;
   }
   event.preventDefault();
+  const { action } = form;
   const dialog = document.getElementById("confirm");
   dialog.querySelector("p").textContent = form.dataset.confirm;
   const yes = dialog.querySelector("[value=yes]");
+  yes.hidden = false;
   yes.textContent = event.submitter?.textContent || "Continue";
   yes.classList.toggle("danger", Boolean(event.submitter?.classList.contains("danger")));
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
+    // The page changes under an open dialog: what was asked about may be gone, and another in its place.
+    if (!form.isConnected || form.action !== action) {
+      dialog.querySelector("p").textContent = "What this was about has changed meanwhile. Nothing was done: look again.";
+      yes.hidden = true;
+      dialog.showModal();
+      return;
+    }
     form.dataset.confirmed = "yes";
     form.requestSubmit();
   }, { once: true });

@@ -9,6 +9,8 @@ from matrix import LOGIN, ROWS, Row
 from scene import CALLERS, PEOPLE, Scene
 from walk import METHODS, NAMELESS, addresses, call, changes, content, prepared
 
+from apps.federation.calls import DOING
+
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each call has a copy of one database file")
 
 # One of each kind is enough where nobody gets anything.
@@ -77,3 +79,7 @@ def test_a_method_that_no_row_names_is_refused(scene: Scene, row: Row, methods: 
         sent_on = {302} if row.name == "accounts:login" else set()
         assert set(answers.values()) <= REFUSALS | {405} | sent_on, (method, answers)
     assert content() == before
+
+
+def test_refused_calls_are_told_by_names_that_addresses_have():
+    assert set(DOING) - {name.rpartition(":")[2] for name in addresses()} == set()

@@ -109,3 +109,38 @@ def read_with_vgg(data: bytes) -> list[float]:
     head = storage.read_head(version.digest, architecture.head_schema)
     reader = reading.Reader(architecture, backbone.find_base_weights(download=False)[1], head)
     return list(reader.read(imaging.to_input(imaging.read_scan(data), architecture)).probabilities)
+
+
+def propose(seed: int) -> str:
+    """A doctor proposes a version, made from a seed. Returns its id."""
+    from apps.accounts.models import User
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import storage
+    from apps.federation.pipeline.propose import propose
+    from hospintel_core import architectures, weights
+
+    federation = Federation.objects.select_related("current").get(pk="brain-mri")
+    head = architectures.initial_head(architectures.get(federation.architecture), seed)
+    version, _ = propose(
+        federation,
+        digest=storage.store_head(weights.dumps(head)),
+        source="UPLOAD",
+        parent=federation.current,
+        author=User.objects.get(username="dora"),
+    )
+    return str(version.pk)
+
+
+def reject(version: str) -> None:
+    """Another administrator rejects it."""
+    from apps.federation.models import ModelVersion
+    from apps.federation.pipeline import review
+
+    review.reject(ModelVersion.objects.get(pk=version), actor=SYSTEM, reason="not this one")
+
+
+def state_of(version: str) -> str:
+    """A version's state."""
+    from apps.federation.models import ModelVersion
+
+    return ModelVersion.objects.get(pk=version).state

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import front_desk
 from conftest import Window, sign_in
+from harness import Hub
 from playwright.sync_api import Page, expect
 
 ROWS = "#rounds-table tbody tr"
@@ -91,3 +93,27 @@ def test_the_keyboard_alone_reaches_the_content_and_every_page(window: Window) -
     page.get_by_role("link", name="Rounds", exact=True).focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/rounds/")
+
+
+def test_yes_is_said_to_what_was_asked_about_and_to_nothing_that_took_its_place(window: Window, hub: Hub) -> None:
+    gone, other = hub.ask(front_desk.propose, 101), hub.ask(front_desk.propose, 102)
+    page = window().new_page()
+    sign_in(page, "alice")
+    page.goto("/models/")
+    live(page)
+    form = page.locator(f"#publish-form-{gone}")
+    form.get_by_role("button", name="Publish").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("becomes current")
+    hub.ask(front_desk.reject, gone)
+    expect(page.locator(f"#held-{gone}")).to_have_count(0)
+    expect(page.locator(f"#held-{other}")).to_be_visible()
+    dialog.get_by_role("button", name="Publish").click()
+    expect(dialog).to_contain_text("Nothing was done")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert hub.ask(front_desk.state_of, other) == "HELD"
+    page.fill(f"#reject-{other}", "not this one either")
+    page.locator(f"#reject-form-{other}").get_by_role("button", name="Reject").click()
+    page.locator("dialog[open]").get_by_role("button", name="Reject").click()
+    page.wait_for_selector("text=The version is rejected.")
+    assert hub.ask(front_desk.state_of, other) == "REJECTED"

@@ -87,7 +87,16 @@ def test_every_state_that_something_comes_into_has_its_sentence():
 
 def test_what_a_role_does_not_allow_is_told_as_such():
     facts = {"code": "permission_denied", "needs": "steer_runs"}
-    assert sentence("POST run-start", facts) == "was refused (POST run-start): the role does not allow it"
+    assert sentence("POST run-start", facts, "denied") == "was refused starting a run: the role does not allow it"
+
+
+def test_what_was_refused_is_not_told_as_done():
+    told = sentence("PUT round-update", {"code": "clock_skew"}, "denied")
+    assert told == "was refused sending an update: clock_skew"
+    told = sentence("person.password", {"code": "password_wrong"}, "denied")
+    assert told == "gave a wrong present password, and changed nothing"
+    assert sentence("admin.user.change", {}) == "changed user in Django admin"
+    assert sentence("code.expired", {"withdrawn": True}) == "withdrew an enrolment code"
 
 
 def test_whose_update_it_was_is_told_where_it_is_known():

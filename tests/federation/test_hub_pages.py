@@ -260,6 +260,15 @@ def test_a_round_without_enough_updates_says_why_and_what_is_next(hub, cast, nor
         assert said in see(cast.reader, address)
 
 
+def test_until_a_new_version_is_measured_the_figures_are_those_of_the_one_before(hub, cast, north, south):
+    hub.open_round(north, south, rounds=2)
+    hub.finish_honestly(north, south)
+    page = see(cast.admin)
+    assert "Current model version 2" in page
+    assert "accuracy of version 1, the last one measured, between" in page
+    assert "By class version 1" in page
+
+
 # --- Models -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.apps import apps
 
-from apps.federation.words import EVENTS
+from apps.federation.words import DENIED, EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = re.compile(r"[a-z_]+\.[a-z_]+")
@@ -59,7 +59,9 @@ def test_actions_are_found_however_they_are_written():
 
 def test_every_event_is_described_in_the_docs():
     assert recorded() - described() == set(), "these events need a line under Events in docs/audit.md"
+    assert described() - recorded() == set(), "no such events are recorded"
 
 
 def test_every_event_is_told_as_a_sentence():
     assert recorded() - set(EVENTS) == set(), "these events need a sentence in apps/federation/words.py"
+    assert (set(EVENTS) | set(DENIED)) - recorded() == set(), "no such events are recorded"

@@ -24,13 +24,12 @@ from apps.federation.models import Agent, Federation
 from apps.federation.pipeline.enrol import secret_hash
 from apps.federation.pipeline.step import Refusal
 from apps.federation.states import AgentState
-from hospintel_site.callers import client_address
+from hospintel_site.callers import client_address, method_of
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 # HTTP lets a caller invent others.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def find_agent(authorization: str) -> Agent:
@@ -85,7 +84,7 @@ def audit_refusal(refusal: Refusal, request: HttpRequest | Request, caller: Agen
         return
     try:
         deny(
-            f"{_method_of(request)} {route_of(request)}"[:60],
+            f"{method_of(request)} {route_of(request)}"[:60],
             code=refusal.code,
             actor=caller.actor if caller else "unknown",
             address=client_address(request),
@@ -100,10 +99,6 @@ def route_of(request: HttpRequest | Request) -> str:
     """Return the name of the called route: a label of a fixed set, not a path that a stranger chose."""
     match = request.resolver_match
     return (match.url_name or "?") if match else "?"
-
-
-def _method_of(request: HttpRequest | Request) -> str:
-    return str(request.method) if request.method in _METHODS else "OTHER"
 
 
 def refusal_body(refusal: Refusal) -> dict[str, object]:

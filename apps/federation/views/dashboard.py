@@ -33,6 +33,8 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
     hospitals = own_hospitals(user)
     round_ = queries.newest_round(federation)
     versions = queries.version_rows(federation, hospitals)
+    # A version is measured some time after it was published: until then the figures are those of the one before.
+    told = next((row for row in versions if row.measured.report is not None), None)
     run = queries.active_run(federation)
     return show(
         request,
@@ -47,7 +49,8 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "progress": queries.progress(round_),
             "places": places(federation, round_, hospitals),
             "newest": versions[0] if versions else None,
-            "figures": figures.version_figures(versions[0].version, hospitals) if versions else None,
+            "told": told,
+            "figures": figures.version_figures(told.version, hospitals) if told else None,
             "charts": _charts(versions),
             "drawn_own": all(row.measured.own for row in versions if row.measured.report is not None),
             "versions": versions,
