@@ -57,15 +57,16 @@ def test_one_pixel_of_colour_is_kept(channel):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(scan.png))), pixels)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_nothing_but_pixels_goes_on(kind):
+def test_nothing_but_pixels_goes_on(kind, mode):
     exif = Image.Exif()
     exif[0x010E] = "SECRET exif"
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "SECRET text")
     text.add_itxt("More", "SECRET itxt", zip=True)
     extra = {"pnginfo": text} if kind == "PNG" else {"comment": b"SECRET comment"}
-    data = encode(picture(), kind, exif=exif, icc_profile=b"SECRET icc", **extra) + b"SECRET tail"
+    data = encode(picture(mode), kind, exif=exif, icc_profile=b"SECRET icc", **extra) + b"SECRET tail"
     assert data.count(b"SECRET") > 2
     scan = read_scan("a", data)
     assert b"SECRET" not in scan.png
