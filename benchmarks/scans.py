@@ -25,7 +25,7 @@ def run() -> None:
     files = {"PNG": _saved(image, "PNG"), "JPEG": _saved(image, "JPEG")}
     files["DICOM"] = _dicom(grey, compressed=False)
     files["DICOM, RLE"] = _dicom(grey, compressed=True)
-    files["DICOM, JPEG 2000"] = _by_gdcm(files["DICOM"], gdcm.TransferSyntax.JPEG2000Lossless)
+    files["DICOM, JPEG 2000, decoded apart"] = _by_gdcm(files["DICOM"], gdcm.TransferSyntax.JPEG2000Lossless)
     files["DICOM, JPEG-LS, decoded apart"] = _by_gdcm(files["DICOM"], gdcm.TransferSyntax.JPEGLSLossless)
     rows = interleaved([(name, lambda data=data: read_scan("scan", data)) for name, data in files.items()], REPEATS)
     show(f"A scan of {SIDE} x {SIDE}", [Row(row.name, row.seconds, 1, "scans") for row in rows])

@@ -6,6 +6,7 @@ JSON (`syntax`, `rows`, `columns`, `allocated`, `precision`, `signed`) and the s
 
 import json
 import os
+import resource
 import sys
 
 # GDCM brings a zlib of its own. If it is what loads the system's, that one calls into GDCM's, and the next PNG that
@@ -16,6 +17,8 @@ from typing import Any, Final
 from hospintel_core import confine
 
 FAILED: Final = 3
+# Python and GDCM take 47 MiB of it. A JPEG 2000 stream of 300 bytes can ask for gigabytes of empty precincts.
+MEMORY_BYTES: Final = 344 * 1024 * 1024
 _PIXELS: Final = (0x7FE0, 0x0010)
 
 
@@ -29,11 +32,12 @@ def main() -> None:
     for level in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
         level()
     if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         # No file can be opened any more, so that there is nothing to leave.
         confine.shut()
-    asked, _, stream = sys.stdin.buffer.read().partition(b"\n")
     try:
-        samples = _decode(gdcm, json.loads(asked), stream)
+        asked = json.loads(sys.stdin.buffer.readline())
+        samples = _decode(gdcm, asked, sys.stdin.buffer.read())
     except Exception:
         os._exit(FAILED)
     while samples:

@@ -32,9 +32,9 @@ _GDCM: Final = "gdcm"
 # One decoder for each transfer syntax, so that every machine that reads a file sees the same pixels.
 DECODERS: Final[dict[str, str]] = {
     _JPEG_BASELINE: "pillow",
-    **dict.fromkeys(_JPEG_2000, "pillow"),
     _RLE: "pydicom",
     **dict.fromkeys(_JPEG_LOSSLESS, _GDCM),
+    **dict.fromkeys(_JPEG_2000, _GDCM),
     **dict.fromkeys(_JPEG_LS, _GDCM),
 }
 WALL_SECONDS: Final = 30.0
@@ -44,8 +44,9 @@ _START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from hospintel_cor
 _MARKER: Final = 0xFF
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them; SOF55 is JPEG-LS.
 _FRAME_HEADERS: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL, _LOSSLESS, _LS = 0xC0, 0xC3, 0xF7
 _SOF: Final = struct.Struct(">BHHB")  # precision, rows, columns, components
-_SIZ: Final = struct.Struct(">HHIIIIxxxxxxxxxxxxxxxxH")  # length, profile, right, bottom, left, top, tiles, components
+_SIZ: Final = struct.Struct(">HHIIII16xHB")  # length, profile, right, bottom, left, top, tiles, components, precision
 _RLE_HEADER: Final = struct.Struct("<16I")  # segments, where each of up to 15 starts
 _RLE_NOTHING: Final = 128
 # warnings.catch_warnings changes the state of the whole process.
@@ -76,7 +77,7 @@ def decode(syntax: str, stream: bytes, layout: Layout) -> bytes:
     """
     precision = _check_stream(syntax, stream, layout)
     if DECODERS[syntax] == _GDCM:
-        found = _decode_apart(syntax, stream, layout, precision if syntax in _JPEG_LS else layout.stored)
+        found = _decode_apart(syntax, stream, layout, layout.stored if syntax in _JPEG_LOSSLESS else precision)
     else:
         found = _decode_here(syntax, stream, layout)
     if len(found) != layout.size:
@@ -155,10 +156,11 @@ def _check_stream(syntax: str, stream: bytes, layout: Layout) -> int:
         _check_rle(stream, layout)
         return layout.stored
     if syntax in _JPEG_2000:
-        size, precision = _jpeg_2000_size(stream), layout.stored
+        precision, *size = _jpeg_2000_header(stream)
     else:
-        precision, *size = _jpeg_header(stream)
-    if list(size) != [layout.rows, layout.columns, 1] or not layout.stored <= precision <= layout.allocated:
+        wanted = _SEQUENTIAL if syntax == _JPEG_BASELINE else _LS if syntax in _JPEG_LS else _LOSSLESS
+        precision, *size = _jpeg_header(stream, wanted)
+    if size != [layout.rows, layout.columns, 1] or not layout.stored <= precision <= layout.allocated:
         raise _undecodable()
     return precision
 
@@ -192,21 +194,22 @@ def _rle_size(stream: bytes, at: int, end: int) -> int:
     return size
 
 
-def _jpeg_2000_size(stream: bytes) -> list[int]:
-    """Rows, columns, components of a JPEG 2000 stream, whose size comes first (ISO 15444-1, A.5.1)."""
+def _jpeg_2000_header(stream: bytes) -> tuple[int, ...]:
+    """Precision, rows, columns, components of a JPEG 2000 stream, whose size comes first (ISO 15444-1, A.5.1)."""
     if not stream.startswith(b"\xff\x4f\xff\x51") or len(stream) < 4 + _SIZ.size:
-        return []
-    _, _, right, bottom, left, top, components = _SIZ.unpack_from(stream, 4)
-    return [bottom - top, right - left, components]
+        return (0,)
+    _, _, right, bottom, left, top, components, precision = _SIZ.unpack_from(stream, 4)
+    # The highest bit is the sign's.
+    return (precision & 0x7F) + 1, bottom - top, right - left, components
 
 
-def _jpeg_header(stream: bytes) -> tuple[int, ...]:
-    """Precision, rows, columns, components of a JPEG or JPEG-LS stream, from its frame header (ISO 10918-1, B.2.2)."""
+def _jpeg_header(stream: bytes, wanted: int) -> tuple[int, ...]:
+    """Precision, rows, columns, components of a JPEG or JPEG-LS stream (ISO 10918-1, B.2.2) of the wanted process."""
     at = 2
     while stream.startswith(b"\xff\xd8") and at + 4 + _SOF.size <= len(stream) and stream[at] == _MARKER:
         kind = stream[at + 1]
         if kind in _FRAME_HEADERS:
-            return _SOF.unpack_from(stream, at + 4)
+            return _SOF.unpack_from(stream, at + 4) if kind == wanted else (0,)
         # A marker may be filled up with more of its first byte.
         at += 1 if kind == _MARKER else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
     return (0,)

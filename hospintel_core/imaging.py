@@ -21,9 +21,11 @@ from hospintel_core.files import open_regular
 
 MAX_PIXELS = 25_000_000
 MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_PASSES = 100
+_JPEG, _PASS = b"\xff\xd8\xff", b"\xff\xda"
 _READERS: dict[bytes, type[PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
-    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    _JPEG: JpegImagePlugin.JpegImageFile,
 }
 _TWELVE_BITS = 4096
 _AT_ONCE = 1 << 20
@@ -56,6 +58,7 @@ def read_scan(source: Path | bytes) -> Image.Image:
         with reader(io.BytesIO(data)) as image:
             _check_size(image.size)
             _check_kind(image)
+            _check_passes(data)
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except (ImageError, MemoryError):
@@ -97,6 +100,12 @@ def _check_kind(image: Image.Image) -> None:
         raise ImageError(
             "image_colours", "The image is made of printing colours (CMYK), which every program shows differently."
         )
+
+
+def _check_passes(data: bytes) -> None:
+    """A pass over 25 million pixels may take 40 bytes of a JPEG, and a second; encoders make about ten."""
+    if data.startswith(_JPEG) and data.count(_PASS) > MAX_PASSES:
+        raise ImageError("image_unreadable", f"The JPEG is drawn in more than {MAX_PASSES} passes.")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

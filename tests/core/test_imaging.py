@@ -216,3 +216,9 @@ def test_damaged_bytes_give_an_image_or_an_image_error_and_nothing_else(data, dr
 def test_a_pipe_is_no_image_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "scan.png")
     assert code_of(tmp_path / "scan.png") == "image_unreadable"
+
+
+def test_a_progressive_jpeg_of_ordinary_passes_is_read():
+    data = encode(gradient("RGB"), "JPEG", progressive=True)
+    assert data.count(b"\xff\xda") > 5
+    assert read_scan(data).size == (40, 30)

@@ -20,6 +20,7 @@ from pydicom.uid import RLELossless
 from hospintel_core.errors import CoreError
 from hospintel_core.intake import Scan, read_scan
 
+NOISE = np.random.default_rng(1).integers(0, 256, (48, 64), dtype=np.uint8)
 MAX_GROWTH = 300 * 1024 * 1024
 SIDE = 5000  # 25 million pixels
 
@@ -64,6 +65,13 @@ def jpeg_of_size(width, height):
     return after(saved(small(), "JPEG"), b"\xff\xc0", 5, struct.pack(">HH", height, width))
 
 
+def passes(count):
+    """A progressive JPEG whose last pass comes again and again."""
+    data = saved(Image.fromarray(NOISE), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * count + data[-2:]
+
+
 def text_bomb():
     return chunk(b"zTXt", b"Comment\0\0" + zeros(200 << 20))
 
@@ -76,6 +84,18 @@ def j2k_of_size(rows, columns):
     """A DICOM file and a JPEG 2000 stream in it that agree on a size, with nothing behind."""
     size = struct.pack(">HHIIIIIIIIHBBB", 41, 0, columns, rows, 0, 0, columns, rows, 0, 0, 1, 15, 1, 1)
     return fragments(b"\xff\x4f\xff\x51" + size + b"\xff\xd9", b"1.2.840.10008.1.2.4.90", rows, columns)
+
+
+def precinct_bomb(size):
+    """A JPEG 2000 of 25 million pixels whose precincts are 2 to the power of ``size`` wide: an object for each."""
+    buffer = io.BytesIO()
+    options = {"no_jp2": True, "num_resolutions": 1, "precinct_size": (64, 64)}
+    Image.fromarray(ramp(64, 64)).save(buffer, "JPEG2000", **options)
+    stream = bytearray(buffer.getvalue())
+    for at in (8, 12, 24, 28):
+        stream[at : at + 4] = struct.pack(">I", SIDE)
+    stream[stream.index(b"\xff\x52") + 14] = size * 0x11
+    return fragments(bytes(stream), b"1.2.840.10008.1.2.4.90", SIDE, SIDE)
 
 
 def fragments(stream, syntax, rows=48, columns=64):
@@ -95,9 +115,6 @@ def lying_offsets():
     head = struct.pack("<16L", 2, 4_000_000_000, 64, *[0] * 13)
     return fragments(head + b"\x00" * 100, b"1.2.840.10008.1.2.5")
 
-
-HEADER = grey_header(48, 64)
-NOISE = np.random.default_rng(1).integers(0, 256, (48, 64), dtype=np.uint8)
 
 # name -> (code, bytes, or a function that makes them)
 FILES = {
@@ -137,6 +154,7 @@ FILES = {
     "JPEG of no width": ("image_unreadable", jpeg_of_size(0, 100)),
     "JPEG without an end": ("image_unreadable", saved(Image.fromarray(NOISE), "JPEG")[:-400]),
     "JPEG of printing colours": ("image_colours", saved(Image.new("CMYK", (9, 9)), "JPEG")),
+    "JPEG of a thousand passes": ("image_unreadable", passes(1000)),
     "JPEG of full size without data": ("image_unreadable", lambda: jpeg_of_size(SIDE, SIDE)[:-40]),
     "DICOM of absurd size": ("image_too_large", raw(*grey_header(65535, 65535), pixels_of(bytes(99)))),
     "DICOM of full size without data": ("dicom_length", raw(*grey_header(SIDE, SIDE), pixels_of(bytes(100)))),
@@ -154,6 +172,8 @@ FILES = {
         lambda: raw(zlib.compress(bytes(50 << 20))[2:], syntax=b"1.2.840.10008.1.2.1.99"),
     ),
     "DICOM with a JPEG 2000 of 25 million pixels and no data": ("dicom_undecodable", j2k_of_size(SIDE, SIDE)),
+    "DICOM with a JPEG 2000 of 6 million precincts": ("dicom_undecodable", lambda: precinct_bomb(1)),
+    "DICOM with a JPEG 2000 of 400,000 precincts": ("dicom_undecodable", lambda: precinct_bomb(3)),
     "DICOM with an RLE bomb": ("dicom_undecodable", rle_bomb),
     "DICOM with lying RLE offsets": ("dicom_undecodable", lying_offsets()),
     "DICOM with RLE that ends": ("dicom_undecodable", fragments(b"\x02\0\0\0", b"1.2.840.10008.1.2.5")),
@@ -217,12 +237,14 @@ def test_a_hostile_file_is_refused_in_bounded_memory(name):
 
 def large_png(turned):
     noise = np.random.default_rng(2).integers(0, 256, (500, 500, 4), dtype=np.uint8)
-    return saved(Image.fromarray(noise).resize((SIDE, SIDE)), "PNG", exif=turned, compress_level=1)
+    return saved(
+        Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.NEAREST), "PNG", exif=turned, compress_level=1
+    )
 
 
 def large_jpeg(turned):
     noise = np.random.default_rng(2).integers(0, 256, (800, 800, 3), dtype=np.uint8)
-    image = Image.fromarray(noise).resize((SIDE, SIDE))
+    image = Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return saved(image, "JPEG", progressive=True, subsampling=0, exif=turned)
 
 
@@ -236,10 +258,14 @@ def test_the_costliest_good_files_are_read_in_bounded_memory(make):
     assert grown < MAX_GROWTH, f"{grown >> 20} MiB"
 
 
-@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "RLELossless"])
-def test_a_compressed_dicom_file_of_full_size_is_read_in_bounded_memory(syntax, tmp_path):
-    slope = (np.indices((SIDE, SIDE)).sum(0) % 4096).astype(np.uint16)
-    found, grown, child = read_in_a_child("scan", compressed(dataset(slope, stored=12), syntax, tmp_path))
+@pytest.mark.parametrize(
+    ("syntax", "side"),
+    [("JPEGLosslessProcess14_1", 2800), ("JPEGLSLossless", 2800), ("JPEG2000Lossless", 2800), ("RLELossless", SIDE)],
+)
+def test_a_large_compressed_dicom_file_is_read_in_bounded_memory(syntax, side, tmp_path):
+    noise = np.random.default_rng(2).integers(0, 4096, (700, 700)).astype(np.uint16)
+    pixels = np.tile(noise, (8, 8))[:side, :side]
+    found, grown, child = read_in_a_child("scan", compressed(dataset(pixels, stored=12), syntax, tmp_path))
     assert found == ""
     assert max(grown, child) < MAX_GROWTH, f"{grown >> 20} and {child >> 20} MiB"
 
