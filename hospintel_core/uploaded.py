@@ -23,7 +23,6 @@ _WEIGHTS = "model.weights.h5"
 # Name -> the most bytes: the two texts are counted and never read.
 _MEMBERS: Final = {"metadata.json": 64 * 1024, "config.json": 1024 * 1024, _WEIGHTS: MAX_BYTES}
 _MAX_RATIO = 100
-_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _weights_member(file: BinaryIO) -> BinaryIO:
                 data = stream.read(MAX_BYTES + 1)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise ModelFileError("model_unreadable", "The file is not a readable .keras model.") from error
-    # zipfile raises these for methods, versions and encodings that it does not know.
+    # zipfile raises these for what is encrypted, and for methods, versions and encodings that it does not know.
     except (NotImplementedError, RuntimeError, OverflowError) as error:
         raise _bad_archive("It is packed in a way that Keras does not use.") from error
     return io.BytesIO(data)
@@ -78,7 +77,7 @@ def _ends_here(file: BinaryIO) -> bool:
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:
-    if member.flag_bits & _ENCRYPTED or member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise _bad_archive("It is packed in a way that Keras does not use.")
     if member.file_size > _MEMBERS[member.filename]:
         raise ModelFileError("model_too_large", "The archive holds more than a model needs.")
