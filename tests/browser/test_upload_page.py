@@ -57,3 +57,19 @@ def test_a_model_is_handed_in_and_its_fate_is_told_live(window: Window, model: P
 
     assert page.evaluate(LEASE, "DELETE") == 204
     expect(page.locator("#upload-lease")).to_contain_text("Nobody has the fine-tuning lease")
+
+
+def test_a_file_that_is_too_large_is_not_sent(window: Window, tmp_path: Path) -> None:
+    page, path = window().new_page(), tmp_path / "large.h5"
+    with path.open("wb") as file:
+        file.truncate((128 << 20) + 1)
+    sign_in(page, "dora")
+    page.goto("/models/upload/")
+    page.set_input_files("#upload-file", path)
+    assert (
+        page.locator("#upload-file").evaluate("field => field.validationMessage") == "The file is larger than 128 MB."
+    )
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    page.click("#upload")
+    assert "POST" not in sent

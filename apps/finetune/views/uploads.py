@@ -18,6 +18,7 @@ from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import lease as leases
 from apps.finetune.pipeline import upload_model
 from apps.finetune.tasks import have_model_read
+from hospintel_core.uploaded import MAX_BYTES
 
 SHOWN = 10
 
@@ -38,6 +39,7 @@ def upload(request: HttpRequest) -> HttpResponseBase:
         "refusal": refusal,
         "note": request.POST.get("note", ""),
         "most_note": MOST_NOTE,
+        "most_bytes": MAX_BYTES,
     }
     return show(request, "upload", context, folder="finetune")
 
