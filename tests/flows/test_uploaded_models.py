@@ -24,23 +24,18 @@ PADDING, MOST_MEMORY = 120 << 20, 64 << 10
 
 
 class Doctor:
-    """A doctor's browser, with the lease."""
+    """A doctor's program, signed in, with the lease."""
 
     def __init__(self, hub: Hub, name: str) -> None:
-        self.http = httpx.Client(base_url=hub.processes.address, headers={"Accept": "application/json"}, timeout=60)
-        page = self.http.get("/accounts/login/").text
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
-        assert token
-        form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
-        assert self.http.post("/accounts/login/", data=form).status_code == 302
-        eventually(lambda: self.post("/api/v1/lease").status_code == 200, "the lease is free", hub.logs)
-
-    def post(self, path: str, **options: Any) -> httpx.Response:
-        headers = {"X-CSRFToken": self.http.cookies["csrf"], "Referer": str(self.http.base_url)}
-        return self.http.post(path, headers=headers, **options)
+        self.http = httpx.Client(base_url=hub.processes.address, timeout=60)
+        token = self.http.post("/login", json={"username": name, "password": PASSWORD}).json()["token"]
+        self.http.headers["Authorization"] = f"Bearer {token}"
+        eventually(lambda: self.http.post("/api/v1/lease").status_code == 200, "the lease is free", hub.logs)
 
     def hand_in(self, data: bytes) -> str:
-        answer = self.post("/upload_model", files={"file": ("global_model.h5", data)}, data={"note": "from a flow"})
+        answer = self.http.post(
+            "/upload_model", files={"file": ("global_model.h5", data)}, data={"note": "from a flow"}
+        )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
@@ -56,8 +51,7 @@ class Doctor:
 def doctor(hub: Hub) -> Iterator[Doctor]:
     doctor = Doctor(hub, hub.ask(office.create_doctor, f"doctor-{secrets.token_hex(4)}", PASSWORD))
     yield doctor
-    headers = {"X-CSRFToken": doctor.http.cookies["csrf"], "Referer": str(doctor.http.base_url)}
-    doctor.http.delete("/api/v1/lease", headers=headers)
+    doctor.http.post("/logout")
     doctor.http.close()
 
 
@@ -91,7 +85,7 @@ def test_a_large_file_is_taken_and_refused(hub: Hub, doctor: Doctor, tmp_path: P
     assert (told["state"], told["code"]) == ("REFUSED", "model_unreadable")
     # The web process passes it on to the disk.
     assert peak(hub.child("hospintel_site.server")) - before < MOST_MEMORY
-    answer = doctor.post("/upload_model", files={"file": ("x.h5", h5.MAGIC + bytes(130 << 20))})
+    answer = doctor.http.post("/upload_model", files={"file": ("x.h5", h5.MAGIC + bytes(130 << 20))})
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert quarantined(hub) == []
 
