@@ -70,7 +70,7 @@ bench: $(VENV)/.dev ## medians of interleaved runs
 	@$(PY) -m benchmarks
 
 screenshots: $(VENV)/.dev ## pictures of every page, in docs/images (needs Chromium)
-	@$(PY) tools/screenshots.py
+	@$(PY) -m tools.screenshots
 
 lock: $(VENV)/.dev ## resolve the requirements anew (needs uv)
 	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev"; do \

@@ -16,7 +16,7 @@ from hospintel_core.backbone import VGG16_CONVOLUTIONS
 from hospintel_core.weights import Arrays
 
 Floats = npt.NDArray[np.float32]
-BITS = (16, 8)
+BITS = FINE, COARSE = 16, 8
 _LARGEST_INT8 = 127
 
 
@@ -77,7 +77,7 @@ def _scale_of(name: str) -> str:
 
 
 def _packed(name: str, kernel: Floats, bits: int) -> Mapping[str, npt.NDArray[Any]]:
-    if bits == BITS[0]:
+    if bits == FINE:
         return {f"{name}/kernel": np.ascontiguousarray(kernel, np.float16)}
     largest = np.abs(kernel).max(axis=(0, 1, 2))
     scale = np.where(largest > 0, largest / _LARGEST_INT8, 1).astype(np.float32)

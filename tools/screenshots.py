@@ -14,8 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from hospintel_core import phantoms
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -90,9 +93,20 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
                 page.wait_for_selector("h1")
                 page.wait_for_timeout(700)
                 _save(page, f"{name}-{theme}-{size}")
+            _take_reading(page, f"analyse-read-{theme}-{size}")
             if theme == "light":
                 _take_manuals(page, size)
             context.close()
+
+
+def _take_reading(page: Page, name: str) -> None:
+    """Have the page read a synthetic scan."""
+    file = io.BytesIO()
+    phantoms.draw(0, np.random.default_rng(7)).save(file, "PNG")
+    page.goto("/analyse/")
+    page.set_input_files("#scan", {"name": "scan.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    page.wait_for_selector("#result:not([hidden])")
+    _save(page, name)
 
 
 def _take_manuals(page: Page, size: str) -> None:

@@ -20,7 +20,12 @@ def described(version: ModelVersion, export: Export) -> dict[str, Any]:
         "digest": version.digest,
         "classes": version.federation.classes,
         "input": {"size": architecture.input_size, "channels": architecture.channels},
-        "base": {"kind": architecture.base, **_file(export.base, export.base_size)},
+        "base": {
+            "kind": architecture.base,
+            "bits": export.bits,
+            "agreement": export.agreement,
+            **_file(export.base, export.base_size),
+        },
         "head": _file(export.head, export.head_size),
         "layers": [{"name": layer.name, "activation": layer.activation} for layer in architecture.layers],
         "temperature": None,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hospintel_core import architectures, backbone, browser, reading
+from hospintel_core import agreement, architectures, backbone, browser, reading
 
 ARCHITECTURE = architectures.get("vgg16-head256")
 
@@ -71,6 +71,20 @@ def test_the_temperature_divides_the_logits(base, head, pixels):
     reader = reading.Reader(ARCHITECTURE, base, head)
     sharp, flat = (np.log(reader.read(pixels, temperature).probabilities) for temperature in (1.0, 2.5))
     assert (sharp - sharp[0]) / 2.5 == pytest.approx((flat - flat[0]).tolist(), abs=1e-9)
+
+
+def test_eight_bits_are_measured_against_the_exact_base(base, head):
+    packed = browser.pack_base(base, 8), browser.pack_head(head)
+    scans = list(agreement.synthetic_scans(ARCHITECTURE))[::8]
+    found = agreement.measure(ARCHITECTURE, (base, head), packed, iter(scans))
+    one, other = (
+        [reading.Reader(ARCHITECTURE, *model).read(pixels).probabilities for pixels in scans]
+        for model in ((base, head), (browser.unpack_base(packed[0]), browser.unpack(packed[1])))
+    )
+    assert found.scans == 4
+    assert found.same == (np.argmax(one, axis=1) == np.argmax(other, axis=1)).sum()
+    assert found.largest == pytest.approx(np.abs(np.subtract(one, other)).max())
+    assert found.largest > 0
 
 
 def test_sixteen_bits_change_the_probabilities_by_less_than_a_hundredth(base, head, pixels):

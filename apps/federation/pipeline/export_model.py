@@ -7,7 +7,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -17,19 +17,24 @@ from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.write_model import base_arrays
-from hospintel_core import architectures, browser, weights
+from hospintel_core import agreement, architectures, browser, weights
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written for one version: SHA-256 and bytes of the base's and the head's file."""
+    """What was written for one version: SHA-256 and bytes of the base's and the head's file.
 
+    `agreement` says how an 8-bit base did against the exact one on synthetic scans: `hospintel_core.agreement`.
+    """
+
+    bits: int
     base: str
     base_size: int
     head: str
     head_size: int
+    agreement: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, digest: str) -> Self | None:
@@ -57,10 +62,14 @@ def export_model(version_id: UUID) -> list[Next]:
     if version.federation.current_id != version.pk or Export.of(version.digest) is not None:
         return []
     architecture = architectures.get(version.federation.architecture)
-    head = browser.pack_head(storage.read_head(version.digest, architecture.head_schema))
+    exact = base_arrays(architecture), storage.read_head(version.digest, architecture.head_schema)
+    bits = settings.ANALYSE_BITS
+    base, head = browser.pack_base(exact[0], bits), browser.pack_head(exact[1])
+    measured = None
+    if bits == browser.COARSE and architecture.base != "pixels":
+        measured = asdict(agreement.measure(architecture, exact, (base, head), agreement.synthetic_scans(architecture)))
     try:
-        base = browser.pack_base(base_arrays(architecture), settings.ANALYSE_BITS)
-        written = Export(_store(base), len(base), _store(head), len(head))
+        written = Export(bits, _store(base), len(base), _store(head), len(head), measured)
         storage.write_file(_description(version.digest), json.dumps(asdict(written)).encode())
     except OSError as error:
         if error.errno not in storage.DISK_FULL:

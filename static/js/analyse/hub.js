@@ -31,7 +31,7 @@ async function refused(answer) {
 
 async function waitFor(url) {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
-    const answer = await fetch(url);
+    const answer = await fetch(url, { headers: { "X-Background": "1" } });
     if (answer.status === 200) return answer.arrayBuffer();
     if (answer.status !== 202) throw await refused(answer);
     await new Promise((resume) => setTimeout(resume, LOOK_MS));

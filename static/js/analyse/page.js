@@ -77,12 +77,25 @@ function note(text, kind) {
   return line;
 }
 
+// Fewer bits, fewer megabytes: what that costs was measured when the model was written for this page.
+function coarse({ base }) {
+  if (!base?.agreement) return [];
+  const { scans, same, largest } = base.agreement;
+  return [
+    note(
+      `The base comes in ${base.bits} bits a weight (${(base.size / 1e6).toFixed(0)} MB). On ${scans} synthetic scans this version ` +
+        `found the same class as with the exact base in ${same}, its probabilities at most ${percent(largest)} apart.`,
+    ),
+  ];
+}
+
 function notes({ model, milliseconds, byHub }) {
   const where = byHub ? "on the hub, where nothing of the scan was kept" : "in this browser";
   return [
     note(`Read by version ${model.version} (${model.digest.slice(0, 12)}), ${where}, in ${(milliseconds / 1000).toFixed(2)} s.`),
     note(model.temperature ? `Calibrated on the hub's validation set.` : "Not calibrated: the hub has no validation set for this version."),
     note("No domain check: the hub has no validation set to compare the scan with."),
+    ...coarse(model),
     note("Not a medical device."),
   ];
 }

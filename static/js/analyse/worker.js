@@ -15,7 +15,7 @@ const tell = (stage, done = 0, all = 0) => self.postMessage({ kind: "stage", sta
 // What the hub has published: the current version and where its files lie. A worker of the hub may still be writing them.
 async function describe(url) {
   for (const end = Date.now() + PATIENCE_MS; ; ) {
-    const answer = await fetch(url, { headers: { Accept: "application/json" } });
+    const answer = await fetch(url, { headers: { Accept: "application/json", "X-Background": "1" } });
     if (answer.ok && !answer.redirected) return answer.json();
     if (answer.status !== 503 || Date.now() > end) {
       const told = await answer.json().catch(() => ({}));
