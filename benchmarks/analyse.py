@@ -31,6 +31,7 @@ from hospintel_site.ports import any_free
 VARIABLE = "HOSPINTEL_BENCH_SCANS"
 ARCHITECTURE = architectures.get("vgg16-head256")
 TRAIN_PER_CLASS, TEST_PER_CLASS, EPOCHS = 100, 25, 10
+SENT = 20
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 PASSWORD = "a long enough password"
 WAIT_MS = 120_000
@@ -51,6 +52,17 @@ START = """() => {
     };
     worker.postMessage({ id: 1, bytes: bytes.buffer, url }, [bytes.buffer]);
   });
+}"""
+
+# The same by the hub, as the page's button has it done.
+SEND = """async (text) => {
+  const { readOnHub } = await import("/static/js/analyse/hub.js");
+  const place = document.getElementById("analyse");
+  const token = document.querySelector("#analyse [name=csrfmiddlewaretoken]").value;
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const began = performance.now();
+  const { probabilities, milliseconds } = await readOnHub(bytes, { ...place.dataset, token });
+  return { probabilities, milliseconds, all: performance.now() - began };
 }"""
 
 
@@ -76,11 +88,11 @@ def run(folder: Path) -> None:
     rows = []
     for bits in browser.BITS:
         with _hub(folder, bits) as address:
-            rows.append(_compare(bits, reference, *_in_the_page(chromium, address, reference.scans)))
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(row[column] for column in columns) + " |")
+            found, sent, downloaded = _in_the_page(chromium, address, reference.scans)
+            rows.append(_compare(bits, reference, found, downloaded) | _by_hub(found, sent))
+    print("| |" + " |".join(row["base"] for row in rows) + " |\n|" + " --- |" * (len(rows) + 1))
+    for name in list(rows[0])[1:]:
+        print(f"| {name} | " + " | ".join(row[name] for row in rows) + " |")
 
 
 def _chosen(path: Path, per_class: int) -> list[tuple[int, bytes]]:
@@ -156,8 +168,11 @@ def _hub(folder: Path, bits: int) -> Iterator[str]:
         processes.stop()
 
 
-def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[list[dict[str, Any]], int]:
-    """Read the scans in the page; returns what it found and the bytes that it downloaded for that."""
+Found = list[dict[str, Any]]
+
+
+def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[Found, Found, int]:
+    """Read the scans in the page, and some on the hub; returns what both found and the bytes that were downloaded."""
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = program.new_page(base_url=address)
@@ -167,9 +182,22 @@ def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[l
         page.on("requestfinished", lambda request: bodies.append(request.sizes()["responseBodySize"]))
         page.goto("/analyse/")
         page.evaluate(START)
-        found = [page.evaluate("text => readScan(text)", base64.b64encode(data).decode()) for data in scans]
+        texts = [base64.b64encode(data).decode() for data in scans]
+        found = [page.evaluate("text => readScan(text)", text) for text in texts]
+        downloaded = sum(bodies)
+        sent = [page.evaluate(SEND, text) for text in texts[:: len(texts) // SENT]]
         program.close()
-    return found, sum(bodies)
+    return found, sent, downloaded
+
+
+def _by_hub(found: Found, sent: Found) -> dict[str, str]:
+    here, there = ([one["probabilities"] for one in all_] for all_ in (found[:: len(found) // SENT], sent))
+    return {
+        "hub against page": f"{np.abs(np.subtract(here, there)).max():.5f}",
+        "hub, first scan": f"{sent[0]['milliseconds'] / 1000:.2f} s",
+        "hub, later scans, median": f"{median(one['milliseconds'] for one in sent[4:]) / 1000:.2f} s",
+        "and back in the page": f"{median(one['all'] for one in sent[4:]) / 1000:.2f} s",
+    }
 
 
 def _sign_in(page: Page) -> None:

@@ -253,6 +253,8 @@ def test_the_hub_reads_a_scan_for_whoever_presses_the_button(page: Page, hub: Hu
     data = saved(picture(3))
     choose(page, data)
     expect(page.locator("#notes")).to_contain_text("in this browser")
+    expect(page.get_by_role("button", name="Send this scan to the hub")).to_be_hidden()
+    page.get_by_text("Have the hub read it instead").click()
     here = page.locator("#probabilities tbody").inner_text()
     requests: list[Request] = []
     page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright marks what it is given

@@ -58,6 +58,7 @@ def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub
     assert here == pytest.approx([100 * share for share in expected], abs=1)
     # All of it beside the page, which stays in hand.
     assert [worker.url.rpartition("/")[2] for worker in page.workers] == ["worker.js"]
+    page.get_by_text("Have the hub read it instead").click()
     page.get_by_role("button", name="Send this scan to the hub").click()
     expect(page.locator("#notes")).to_contain_text("on the hub", timeout=PATIENCE_MS)
     assert shown(page) == pytest.approx(here, abs=1)

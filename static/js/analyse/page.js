@@ -29,6 +29,7 @@ function fail(code, detail) {
   line.textContent = detail;
   box.append(line);
   find("scan").setAttribute("aria-invalid", "true");
+  find("on-hub").open = true;
 }
 
 function tellStage({ stage, done, all }) {
@@ -155,7 +156,7 @@ async function take(files) {
   }
   if (worker === null) start();
   [chosen] = files;
-  find("on-hub").hidden = false;
+  Object.assign(find("on-hub"), { hidden: false, open: false });
   const mine = asked;
   const bytes = await files[0].arrayBuffer().catch(() => null);
   if (bytes === null) fail("file_unreadable", "The file cannot be read: was it moved, or is it a folder?");
@@ -166,7 +167,7 @@ async function take(files) {
 async function send() {
   clear();
   const mine = asked;
-  const token = find("on-hub").elements.csrfmiddlewaretoken.value;
+  const token = find("send-form").elements.csrfmiddlewaretoken.value;
   find("send").disabled = true;
   tellStage({ stage: "sending" });
   try {
@@ -180,7 +181,7 @@ async function send() {
 }
 
 if (place) {
-  find("on-hub").addEventListener("submit", (event) => {
+  find("send-form").addEventListener("submit", (event) => {
     event.preventDefault();
     send();
   });
