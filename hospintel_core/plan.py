@@ -19,6 +19,7 @@ _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,62}[a-z0-9])?")
 _MAX_INT: Final = 2**53 - 1
 _RAW_KEY: Final = 32
+MOST_EPOCHS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Plan:
     mirror: bool = True  # each scan is shown as it is or mirrored left to right, by a coin an epoch
 
     def __post_init__(self) -> None:
-        _whole("epochs", self.epochs, 1, 100)
+        _whole("epochs", self.epochs, 1, MOST_EPOCHS)
         _whole("batch_size", self.batch_size, 1, 1024)
         _whole("seed", self.seed, 0, _MAX_INT)
         if type(self.mirror) is not bool:

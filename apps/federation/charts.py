@@ -63,7 +63,8 @@ def line_chart(
     if len(points) < 2:  # noqa: PLR2004 - one point is no line
         return None
     values = [value for _, value in points]
-    low, high, step = _scale(min(values), max(values))
+    # Grid lines closer to each other than their labels can tell would look like a mistake.
+    low, high, step = _scale(min(values), max(values), 1e-3 if percent else 1e-2)
 
     def x(place: int) -> float:
         return round(LEFT + (width - LEFT - RIGHT) * place / (len(points) - 1), 1)
@@ -94,12 +95,11 @@ def line_chart(
     )
 
 
-def _scale(least: float, most: float) -> tuple[float, float, float]:
-    """Return round limits around the values, and the step between grid lines."""
+def _scale(least: float, most: float, finest: float) -> tuple[float, float, float]:
+    """Return round limits around the values, and the step between grid lines, at least `finest`."""
     spread = max(most - least, 1e-3)
-    step = next(
-        size * 10.0**power for power in range(-5, 9) for size in (1, 2, 5) if size * 10.0**power * _TICKS >= spread
-    )
+    steps = (size * 10.0**power for power in range(-5, 9) for size in (1, 2, 5))
+    step = next(step for step in steps if step * _TICKS >= spread and step >= finest * (1 - 1e-9))
     low = step * (least // step)
     high = low + step
     while high < most:

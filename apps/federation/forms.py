@@ -7,10 +7,10 @@ from apps.federation.pipeline.review import MOST_REASON
 
 
 class RunForm(forms.Form):
-    """A run to be started."""
+    """A run to be started; `start_run` judges the numbers."""
 
-    rounds = forms.IntegerField(min_value=1, max_value=1000)
-    epochs = forms.IntegerField(min_value=1, max_value=100)
+    rounds = forms.IntegerField()
+    epochs = forms.IntegerField()
 
 
 class ReasonForm(forms.Form):

@@ -49,6 +49,9 @@ export function tellTimes() {
 tellTimes();
 setInterval(tellTimes, 1000);
 
+// What was wrong is where one goes on.
+document.querySelector("main [aria-invalid=true]")?.focus();
+
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // A dialog asks; without scripts the form is simply sent.

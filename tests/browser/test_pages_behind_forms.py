@@ -20,7 +20,7 @@ def test_a_code_is_issued_and_withdrawn_by_keyboard_alone(window: Window) -> Non
     open_a_hospital(page)
     focus_by_tab(page, "#issue")
     page.keyboard.press("Enter")
-    expect(page.locator("#enrol-line")).to_contain_text("hospintel-agent enrol --hub")
+    expect(page.locator("#enrol-line")).to_have_text(re.compile(r"^hospintel-agent enrol \\\s+--hub http"))
     code = page.locator("#enrol-code").inner_text()
     assert re.fullmatch(r"[\w-]{43}", code), "256 bits"
     focus_by_tab(page, "[data-copy=enrol-code]")
@@ -41,6 +41,39 @@ def test_the_page_with_a_code_has_nothing_grave_and_fits_a_phone(window: Window,
     page.wait_for_selector("#enrol-code")
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+
+
+@pytest.mark.parametrize("width", [PHONE, 1280])
+def test_the_longest_name_of_a_hospital_fits_on_its_pages(window: Window, width: int) -> None:
+    page = window(width=width).new_page()
+    sign_in(page, "alice")
+    page.goto("/hospitals/")
+    name = f"{width}-" + "Universitätsklinikum" * 4
+    page.fill("#hospital-name", f"{name:x<100}")
+    page.click("#add-hospital")
+    page.wait_for_selector("#issue")
+    for _ in range(2):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for box in page.locator("main .button, main button").all():
+            there = box.bounding_box()
+            assert there is None or there["x"] + there["width"] <= width
+        if page.locator("#issue").count():
+            page.click("#issue")
+            page.wait_for_selector("#enrol-code")
+    page.goto("/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_field_that_was_filled_in_wrongly_says_so_and_has_the_focus(window: Window) -> None:
+    page = window().new_page()
+    sign_in(page, "uwe")
+    page.goto("/account/")
+    page.click("#change-password")
+    wrong = page.locator("main [aria-invalid=true]").first
+    expect(wrong).to_be_focused()
+    described = str(wrong.get_attribute("aria-describedby")).split()
+    assert [name for name in described if page.locator(f"#{name}").count() == 0] == []
+    assert any(name.endswith("_error") for name in described)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -68,7 +68,7 @@ def test_a_code_is_shown_once_with_the_line_that_uses_it(hub, cast, page):
     create_hospital("West Clinic", actor="user:1")
     asked = {"minutes": 30, "max_samples": 500}
     shown = page(cast.admin, "/hospitals/west-clinic/code", asked)
-    line = re.search(r"hospintel-agent enrol --hub (\S+) --hub-fingerprint \S+ --code -", shown)
+    line = re.search(r"hospintel-agent enrol \\\s+--hub (\S+) \\\s+--hub-fingerprint \S+ \\\s+--code -", shown)
     assert line
     row = EnrolmentCode.objects.latest("created_at")
     code = next(word for word in shown.split() if enrol.secret_hash(word) == row.code_hash)

@@ -118,6 +118,14 @@ def test_a_chart_says_its_finding_and_stays_inside_its_frame():
     assert line_chart("Loss", [("1", 0.5)]) is None
 
 
+def test_no_two_grid_lines_have_the_same_label():
+    for values, percent in (([0.3421, 0.3422], True), ([1.351, 1.352], False), ([0.5, 0.5], True)):
+        chart = line_chart("Accuracy", [(str(n), value) for n, value in enumerate(values)], percent=percent)
+        labels = [row.text for row in chart.rows]
+        assert len(set(labels)) == len(labels) >= 2
+        assert all(0 <= mark.y <= chart.height for mark in chart.marks)
+
+
 def test_many_versions_leave_room_between_their_labels():
     points = [(str(n), n / 200) for n in range(100)]
     for width, most in ((560, 10), (NARROW, 6)):

@@ -90,11 +90,18 @@ def test_an_administrator_starts_pauses_resumes_and_aborts_a_run_by_forms(hub, c
 
 
 @pytest.mark.parametrize(
-    ("rounds", "epochs"), [("0", "1"), ("1001", "1"), ("1", "0"), ("1", "101"), ("x", "1"), ("", "")]
+    ("rounds", "epochs", "why"),
+    [
+        ("0", "1", "A run has 1 to 1000 rounds."),
+        ("1001", "1", "A run has 1 to 1000 rounds."),
+        ("1", "0", "epochs must be from 1 to 100"),
+        ("1", "101", "epochs must be from 1 to 100"),
+        ("x", "1", "Rounds and epochs are whole numbers."),
+        ("", "", "Rounds and epochs are whole numbers."),
+    ],
 )
-def test_a_run_that_cannot_be_is_refused_in_words(hub, cast, rounds, epochs):
-    said = do(cast.admin, "/runs/start", rounds=rounds, epochs=epochs)
-    assert "A run has 1 to 1000 rounds of 1 to 100 epochs." in said
+def test_a_run_that_cannot_be_is_refused_in_words(hub, cast, rounds, epochs, why):
+    assert why in do(cast.admin, "/runs/start", rounds=rounds, epochs=epochs)
     assert not Run.objects.exists()
 
 

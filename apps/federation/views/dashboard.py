@@ -9,9 +9,10 @@ from apps.federation import figures, queries
 from apps.federation.charts import NARROW, WIDTH, Chart, line_chart
 from apps.federation.ladder import places
 from apps.federation.news import newest
+from apps.federation.pipeline.runs import MAX_ROUNDS
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
-from hospintel_core.plan import Plan
+from hospintel_core.plan import MOST_EPOCHS, Plan
 
 NEWS = 9
 ROUNDS = 8
@@ -59,6 +60,8 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "trouble": queries.trouble(federation, hospitals),
             "plan": Plan.from_dict(federation.plan),
             "steers": may(user, "steer_runs"),
+            "most_rounds": MAX_ROUNDS,
+            "most_epochs": MOST_EPOCHS,
         },
     )
 

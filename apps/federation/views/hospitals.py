@@ -82,7 +82,8 @@ def issue_code(request: HttpRequest, slug: str) -> HttpResponseBase:
     enrol.join(federation_of_the_page(), found, actor=person(request).actor)
     code, row = enrol.issue_code(found, actor=person(request).actor, **form.cleaned_data)
     address = hub_address(request)
-    line, secure = enrol_line(address), address.startswith("https://")
+    # One option a line: a screen that is too narrow breaks a long line inside of one.
+    line, secure = enrol_line(address).replace(" --", " \\\n  --"), address.startswith("https://")
     return show(request, "code", {"hospital": found, "code": code, "row": row, "line": line, "secure": secure})
 
 

@@ -81,7 +81,7 @@ def start_run(request: HttpRequest) -> HttpResponseBase:
     def start() -> list[Next]:
         form = RunForm(request.POST)
         if not form.is_valid():
-            raise Refusal("bad_request", "A run has 1 to 1000 rounds of 1 to 100 epochs.", 400)
+            raise Refusal("bad_request", "Rounds and epochs are whole numbers.", 400)
         _, following = runs.start_run(
             federation_of_the_page(),
             rounds=form.cleaned_data["rounds"],
