@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, SetPasswordForm
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, SetPasswordForm, UsernameField
 from django.http import HttpRequest
 
 from apps.accounts.models import Hospital, Role, User
@@ -81,12 +81,19 @@ class ConfirmForm(forms.Form):
     )
 
 
+class LinkForm(forms.Form):
+    """The code of a one-time link."""
+
+    token = forms.CharField(label="Code", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+
 class FirstAdminForm(BaseUserCreationForm):  # type: ignore[type-arg] # generic in the stubs only
     """A name and a password, twice; the rules are AUTH_PASSWORD_VALIDATORS."""
 
     class Meta:
         model = User
         fields = ["username"]
+        field_classes = {"username": UsernameField}
 
 
 class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg] # generic in the stubs only

@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from apps.accounts.views import account, people, second_factor, sign_in
+from apps.accounts.views import account, links, people, second_factor, sign_in
 
 app_name = "accounts"
 urlpatterns = [
     path("accounts/login/", sign_in.LoginView.as_view(), name="login"),
     path("accounts/code/", sign_in.CodeView.as_view(), name="login-code"),
     path("accounts/logout/", sign_in.LogoutView.as_view(), name="logout"),
-    path("first-admin/<str:token>", sign_in.first_admin, name="first-admin"),
-    path("password/<str:token>", account.password_link, name="password-link"),
+    path("first-admin/", links.first_admin, name="first-admin"),
+    path("password/", links.password, name="password-link"),
     path("account/", account.account, name="account"),
     path("account/password", account.new_password, name="account-password"),
     path("account/session", account.session, name="account-session"),

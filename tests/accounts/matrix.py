@@ -28,6 +28,13 @@ from apps.federation.pipeline import runs
 
 # --- Open to anyone, and the doors ------------------------------------------------------------------------------------
 PASSWORD = {"username": "north_user", "password": "correct horse battery"}
+WRONG_LINK = {"token": "x" * 43, "new_password1": "staple battery horse", "new_password2": "staple battery horse"}
+
+
+def _said_of_link(scene: Scene, answer: Any) -> str:
+    return "used" if "This link is used" in answer.content.decode() else "open"
+
+
 PUBLIC = [
     row("healthz", "GET", everyone=200),
     *(row(name, "GET", everyone=200) for name in ("schema", "docs", "redoc")),
@@ -41,10 +48,10 @@ PUBLIC = [
     row("accounts:login-code", "GET", headers=BROWSER, everyone=302),
     row("accounts:login-code", "POST", form={"otp": "123456"}, everyone=302),
     row("accounts:logout", "POST", everyone=302),
-    row("accounts:first-admin", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
-    row("accounts:password-link", "GET", path=lambda s: {"token": "x" * 43}, everyone=404),
-    row("accounts:password-link", "POST", path=lambda s: {"token": "x" * 43}, form=PASSWORD, everyone=404),
-    row("accounts:first-admin", "POST", path=lambda s: {"token": "x" * 43}, form=PASSWORD, everyone=404),
+    row("accounts:first-admin", "GET", everyone=404),
+    row("accounts:first-admin", "POST", form=WRONG_LINK, everyone=404),
+    row("accounts:password-link", "GET", everyone=200),
+    row("accounts:password-link", "POST", form=WRONG_LINK, sees=_said_of_link, everyone="used"),
 ]
 
 # --- People's calls ---------------------------------------------------------------------------------------------------

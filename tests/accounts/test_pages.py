@@ -87,19 +87,25 @@ def test_pages_send_a_strict_policy_and_no_inline_code(client: Client):
 
 
 def test_the_first_administrators_page_works_once(client: Client):
-    token = pipeline.issue_first_admin_link()
-    page = f"/first-admin/{token}"
-    assert client.get("/first-admin/wrong").status_code == 404
-    assert client.get(page).status_code == 200
-    weak = client.post(page, {"username": "chief", "password1": "short", "password2": "short"})
+    token, page = pipeline.issue_first_admin_link(), "/first-admin/"
+    assert b"behind the <code>#</code>" in client.get(page).content
+    wanted = {"username": "chief", "password1": PASSWORD, "password2": PASSWORD}
+    assert b"This link is used" in client.post(page, wanted | {"token": "wrong"}).content
+    assert b"Choose a name and a password" in client.post(page, {"token": f" {token} "}).content
+    weak = client.post(page, {"token": token, "username": "chief", "password1": "short", "password2": "short"})
     assert b"too short" in weak.content
     assert not User.objects.exists()
-    made = client.post(page, {"username": "chief", "password1": PASSWORD, "password2": PASSWORD})
+    made = client.post(page, wanted | {"token": token})
     assert made.status_code == 302
     assert User.objects.get().role == Role.ADMIN
     assert client.get("/admin/").status_code == 200
     assert client.get(page).status_code == 404
-    assert client.post(page, {"username": "x", "password1": PASSWORD, "password2": PASSWORD}).status_code == 404
+    assert client.post(page, wanted | {"token": token, "username": "x"}).status_code == 404
+
+
+def test_no_link_leads_to_a_code_that_a_log_would_keep(client: Client):
+    for path in ("/first-admin/x", "/password/x", "/password/x/", "/first-admin/x/"):
+        assert client.get(path).status_code == 404
 
 
 def test_admin_uses_our_login_and_is_for_administrators(cast: Any, client: Client):

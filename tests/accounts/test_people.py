@@ -22,6 +22,7 @@ from apps.audit.api import events_after, transaction
 pytestmark = pytest.mark.django_db
 PASSWORD, FRESH = "correct horse battery", "staple battery horse"
 ACTOR = "system:test"
+LINK = "/password/"
 
 
 def browser(person: User) -> Client:
@@ -40,7 +41,7 @@ def last(action: str) -> dict[str, Any]:
 
 
 def link_in(answer: Any) -> str:
-    found = re.search(r'<pre id="link"[^>]*>http://testserver(/password/[\w-]+)</pre>', answer.content.decode())
+    found = re.search(r'<pre id="link"[^>]*>http://testserver/password/#([\w-]{43})</pre>', answer.content.decode())
     assert found, text(answer)
     return found[1]
 
@@ -48,21 +49,22 @@ def link_in(answer: Any) -> str:
 def test_somebody_added_sets_a_password_that_nobody_else_knows(cast: Any):
     fields = {"username": "new", "role": "doctor", "hospitals": [cast.north.pk]}
     shown = browser(cast.admin).post("/people/add", fields)
-    link = link_in(shown)
+    token = link_in(shown)
     new = User.objects.get(username="new")
     assert (new.role, new.has_usable_password()) == (Role.DOCTOR, False)
     assert new.groups.get() == cast.north.members_group
     made = [event["action"] for event in events_after(0, 500) if event["actor"] == cast.admin.actor][-3:]
     assert made == ["person.create", "member.add", "password.link"]
-    assert link.rpartition("/")[2] not in str(events_after(0, 500))
+    assert token not in str(events_after(0, 500))
     client = Client(headers={"Accept": "text/html"})
-    assert "For the account new" in text(client.get(link))
-    answer = client.post(link, {"new_password1": FRESH, "new_password2": FRESH})
+    assert "For the account new" in text(client.post(LINK, {"token": token}))
+    answer = client.post(LINK, {"token": token, "new_password1": FRESH, "new_password2": FRESH})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
     assert client.get("/account/").status_code == 200
     assert (last("person.password")["actor"], last("person.password")["facts"]["by"]) == (new.actor, "link")
-    assert client.get(link).status_code == 404
-    assert client.post(link, {"new_password1": PASSWORD, "new_password2": PASSWORD}).status_code == 404
+    again = client.post(LINK, {"token": token, "new_password1": PASSWORD, "new_password2": PASSWORD})
+    assert "This link is used" in text(again)
+    assert User.objects.get(pk=new.pk).check_password(FRESH)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +87,9 @@ def test_what_is_wrong_with_a_new_person_is_said_beside_the_field(cast: Any, fie
 
 def test_a_link_ends_the_sessions_of_its_person_and_the_password_before_it(cast: Any):
     first, other = browser(cast.north_doctor), browser(cast.south_doctor)
-    link = link_in(browser(cast.admin).post(f"/people/{cast.north_doctor.pk}/link"))
+    token = link_in(browser(cast.admin).post(f"/people/{cast.north_doctor.pk}/link"))
     assert first.get("/account/").status_code == 200
-    Client().post(link, {"new_password1": FRESH, "new_password2": FRESH})
+    Client().post(LINK, {"token": token, "new_password1": FRESH, "new_password2": FRESH})
     assert first.get("/account/").status_code == 302
     assert other.get("/account/").status_code == 200
     changed = User.objects.get(pk=cast.north_doctor.pk)

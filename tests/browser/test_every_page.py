@@ -13,7 +13,7 @@ PHONE, DESK = 390, 1280
 GRAVE = {"serious", "critical"}
 MOST_PAGES = 30
 # Files, programs' calls, and Django's own pages are not the portal's.
-NO_PAGES = ("accounts/login/", "accounts/code/", "accounts/logout/")
+NO_PAGES = ("accounts/login/", "accounts/code/", "accounts/logout/", "password/", "first-admin/")
 ELSEWHERE = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
 
 

@@ -89,7 +89,9 @@ def test_a_password_link_and_where_it_leads_have_nothing_grave_and_fit_a_phone(w
     # Whoever it is for opens it in a browser of their own.
     other = window(theme=theme, width=PHONE).new_page()
     other.goto(link)
-    expect(other.locator("h1")).to_have_text("Set your password")
+    expect(other.locator("main")).to_contain_text("For the account uwe.")
+    # Neither the address nor what the browser remembers of it has the code.
+    assert other.url.endswith("/password/")
     assert findings(other) == []
     assert other.evaluate("document.documentElement.scrollWidth") <= PHONE
 

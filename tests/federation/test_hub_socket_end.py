@@ -95,8 +95,8 @@ def leave(cast, client):
 def new_password(cast, client):
     token = issue_password_link(own_copy(cast), actor=cast.admin.actor)
     fresh = "staple battery horse"
-    page = reverse("accounts:password-link", kwargs={"token": token})
-    assert HubClient().post(page, {"new_password1": fresh, "new_password2": fresh}).status_code == 302
+    form = {"token": token, "new_password1": fresh, "new_password2": fresh}
+    assert HubClient().post(reverse("accounts:password-link"), form).status_code == 302
 
 
 @pytest.mark.parametrize(

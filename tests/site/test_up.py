@@ -120,9 +120,14 @@ def test_it_runs_four_processes_without_tensorflow_in_web_and_default(hub: tuple
 
 def test_the_first_administrator_gets_a_link(hub: tuple[Up, Path, int]):
     link = hub[0].wait_for("/first-admin/").strip()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/first-admin/[\w-]{43}", link)
-    assert httpx.get(link).status_code == 200
-    assert httpx.get(link[:-1]).status_code == 404
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/first-admin/#[\w-]{43}", link)
+    page, _, token = link.partition("#")
+    with httpx.Client() as client:
+        asked = client.get(page)
+        assert (asked.status_code, "Choose a name and a password" in asked.text) == (200, False)
+        form = {"csrfmiddlewaretoken": re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', asked.text)[0]}
+        assert "Choose a name and a password" in client.post(page, data=form | {"token": token}).text
+        assert "This link is used" in client.post(page, data=form | {"token": token[:-1]}).text
 
 
 def test_a_process_that_dies_is_started_again(hub: tuple[Up, Path, int]):

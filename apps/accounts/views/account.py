@@ -1,4 +1,4 @@
-"""The own account: role, hospitals, sessions, theme, password; and the page of a link that sets a password."""
+"""The own account: role, hospitals, sessions, theme, password."""
 
 from http import HTTPStatus
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.accounts import pipeline
 from apps.accounts.context import session_left
-from apps.accounts.forms import NewPasswordForm, OwnPasswordForm
+from apps.accounts.forms import OwnPasswordForm
 from apps.accounts.models import User
 from apps.accounts.pipeline import sessions, tokens
 from apps.accounts.roles import require
@@ -70,25 +70,6 @@ def session(request: HttpRequest) -> HttpResponseBase:
     if not request.user.is_authenticated:
         return JsonResponse({"code": "not_authenticated", "detail": "Sign in."}, status=HTTPStatus.UNAUTHORIZED)
     return JsonResponse(session_left(request))
-
-
-@never_cache
-@require_http_methods(["GET", "POST"])
-def password_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Set a password with a link that an administrator issued; 404 once it is used, late or wrong."""
-    link = pipeline.find_password_link(token)
-    if link is None:
-        raise Http404
-    form = NewPasswordForm(link.user, request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            user = pipeline.use_password_link(token, form.cleaned_data["new_password1"])
-            pipeline.begin_session(request, user, address=client_address(request))
-        except pipeline.AccountError:
-            raise Http404 from None
-        messages.success(request, "Your password is set. You are signed in.")
-        return redirect("/")
-    return render(request, "accounts/password_link.html", {"form": form, "person": link.user})
 
 
 def _person(request: HttpRequest) -> User:

@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts import pipeline
@@ -16,6 +15,7 @@ from apps.accounts.models import Role, User
 from apps.accounts.pipeline import second_factor
 from apps.accounts.pipeline.passwords import LINK_HOURS
 from apps.accounts.roles import require
+from apps.accounts.views.links import link_to
 
 
 @require_safe
@@ -125,5 +125,5 @@ def _person_page(request: HttpRequest, user: User, form: ChangePersonForm) -> Ht
 
 
 def _link_page(request: HttpRequest, user: User, token: str) -> HttpResponse:
-    link = request.build_absolute_uri(reverse("accounts:password-link", args=[token]))
+    link = link_to(request, "accounts:password-link", token)
     return render(request, "accounts/link.html", {"person": user, "link": link, "hours": LINK_HOURS})

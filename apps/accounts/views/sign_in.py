@@ -1,4 +1,4 @@
-"""Signing in and out, and the first administrator's page."""
+"""Signing in and out."""
 
 import time
 from http import HTTPStatus
@@ -7,17 +7,15 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import views as auth_views
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
 
 from apps.accounts import pipeline
-from apps.accounts.forms import FirstAdminForm, SignInCodeForm, SignInForm
+from apps.accounts.forms import SignInCodeForm, SignInForm
 from apps.accounts.models import SessionEnd, User
 from apps.audit.api import record, transaction
 from hospintel_site.callers import client_address
@@ -133,22 +131,3 @@ class LogoutView(auth_views.LogoutView):
         with transaction():
             record("login.end", actor=user.actor, obj=user, visibility="admin")
             return super().post(request, *args, **kwargs)
-
-
-@never_cache
-@require_http_methods(["GET", "POST"])
-def first_admin(request: HttpRequest, token: str) -> HttpResponse:
-    """Make the first administrator with a link that `manage.py up` printed; 404 once it is used, late or not needed."""
-    if pipeline.find_first_admin_link(token) is None:
-        raise Http404
-    form = FirstAdminForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            user = pipeline.create_first_admin(
-                token, username=form.cleaned_data["username"], password=form.cleaned_data["password1"]
-            )
-            pipeline.begin_session(request, user, address=client_address(request))
-        except pipeline.AccountError:
-            raise Http404 from None
-        return redirect("/")
-    return render(request, "accounts/first_admin.html", {"form": form})

@@ -83,7 +83,7 @@ class Command(BaseCommand):
             say(f"The hub's fingerprint: {fingerprint}")
             if token is not None:
                 say(f"Nobody has an account yet. Make the first administrator within {FIRST_ADMIN_MINUTES} minutes:")
-                say(f"  {address}/first-admin/{token}")
+                say(f"  {address}/first-admin/#{token}")
 
         def healthy() -> bool:
             return answers(
