@@ -52,7 +52,8 @@ def test_machines_get_the_same_as_json(scene: Scene) -> None:
     assert found["hub"] == scene.hubs[0].url
     assert len(checks) == len(found["checks"])
     assert checks["files"]["code"] == "scans_unusable"
-    assert checks["files"]["facts"]["codes"] == {"image_empty": 2, "image_format": 1, "image_unreadable": 1}
+    codes = {"dicom_frames": 1, "image_empty": 2, "image_format": 1, "image_unreadable": 1}
+    assert checks["files"]["facts"]["codes"] == codes
     assert {"name": "glioma/cut.png", "code": "image_unreadable"} in checks["files"]["facts"]["files"]
     assert checks["duplicates"]["facts"]["files"] == [["glioma/again.png", "glioma/glioma-0001.png"]]
     assert sum(checks["scans"]["facts"]["training"].values()) > 30

@@ -7,7 +7,10 @@ from pathlib import Path
 import gdcm
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+# The same in every run, as the content of a scan decides whether it trains or validates.
+UID = "1.2.826.0.1.3680043.8.498.1"
 
 
 def dataset(pixels, *, stored=0, signed=None, syntax=ExplicitVRLittleEndian, **elements):
@@ -16,7 +19,7 @@ def dataset(pixels, *, stored=0, signed=None, syntax=ExplicitVRLittleEndian, **e
     found.file_meta = FileMetaDataset()
     found.file_meta.TransferSyntaxUID = syntax
     found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID = MRImageStorage
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = generate_uid()
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = UID
     allocated = pixels.dtype.itemsize * 8
     found.Rows, found.Columns = pixels.shape
     found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
