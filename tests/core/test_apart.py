@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,13 @@ def test_without_the_watch_there_is_still_no_file_to_open(evil: Any, model: Path
     assert said_by(evil(number("os.open('x', os.O_CREAT | os.O_WRONLY)"), before=UNWATCHED)) in {2, 13, 24, 30}
 
 
+@needs_namespaces
+def test_the_disk_is_not_there_even_for_who_has_a_place_for_one_more_file(evil: Any, model: Path):
+    deed = number("os.close(0)", f"os.open({str(model)!r}, os.O_RDONLY)")
+    assert said_by(evil(deed, before=UNWATCHED)) == 2
+    assert said_by(evil(deed, before=f"{UNWATCHED}\nconfine.leave_files = lambda: True")) == 0
+
+
 def test_without_the_watch_there_is_still_no_process_to_start(evil: Any, tmp_path: Path):
     deed = f"found = os.system('touch {tmp_path / 'canary'}')\n{SAY}"
     assert said_by(evil(deed, before=UNWATCHED)) != 0
@@ -188,11 +196,36 @@ def test_what_it_started_before_is_ended_with_it(evil: Any, tmp_path: Path):
     )
     # The file cannot be larger than nothing, which is enough here.
     pid = said_by(evil(deed, before=before))
-    for _ in range(100):
-        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]:
-            return
-        time.sleep(0.05)
-    pytest.fail("it lives on")
+    within_seconds(lambda: is_gone(pid))
+
+
+def within_seconds(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_who_reads_does_not_outlive_who_asked(model: Path):
+    start = EVIL.format(body="    time.sleep(60)", before=f"import time\n{UNWATCHED}")
+    code = (
+        "from pathlib import Path\nfrom hospintel_core import apart, architectures\n"
+        f"apart._START = {start!r}\napart.ask(Path({str(model)!r}), architectures.get('pixels-head16'))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=apart._ROOT) as asks:
+        children = Path(f"/proc/{asks.pid}/task/{asks.pid}/children")
+        (pid,) = map(int, within_seconds(lambda: children.read_text().split()))
+        within_seconds(lambda: "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text())
+        asks.kill()
+    within_seconds(lambda: is_gone(pid))
 
 
 def test_a_crash_is_an_unreadable_file(evil: Any):
