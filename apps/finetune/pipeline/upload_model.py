@@ -200,12 +200,10 @@ def _ask(upload: ModelUpload, architecture: Architecture) -> Answer:
 def _judged(upload: ModelUpload, answer: Answer, architecture: Architecture) -> weights.Arrays:
     """Return the head that was read, if it could be the next version. Raises ModelFileError or Refusal."""
     head = apart.head_of(answer, architecture)
-    schema = architecture.head_schema
-    findings = screening.screen(head, schema)
-    if not findings:
-        parent = storage.read_head(upload.parent.digest, schema)
-        delta = {name: np.subtract(head[name], parent[name]) for name in head}
-        findings = screening.screen(delta, schema, max_norm=max_norm(upload.federation))
+    parent = storage.read_head(upload.parent.digest, architecture.head_schema)
+    # As an update would be: by how far it has moved. `propose` looks at the head itself.
+    delta = {name: np.subtract(head[name], parent[name]) for name in head}
+    findings = screening.screen(delta, architecture.head_schema, max_norm=max_norm(upload.federation))
     if findings:
         raise Refusal(findings[0].code, findings[0].detail)
     return head
