@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Prefetch
 
 from apps.federation.models import Federation, ModelVersion, Round, Update
+from apps.federation.models.round import RoundQuerySet
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.pipeline.evaluate import pooled
 from apps.federation.states import UPDATE_LIVE, RoundState, UpdateState
@@ -165,11 +166,10 @@ def phases(round_: Round) -> list[Phase]:
     return [Phase(name, seconds, round(100 * seconds / longest)) for name, seconds in found]
 
 
-def round_rows(federation: Federation, hospitals: Hospitals, limit: int = 20) -> list[RoundRow]:
-    """Return the newest rounds, newest first."""
-    found = Round.objects.of(federation.pk).select_related("run", "base", "version").order_by("-opened_at")
-    rounds = found.prefetch_related(Prefetch("updates", Update.objects.select_related("agent")))[:limit]
-    return [round_row(round_, hospitals) for round_ in rounds]
+def rounds_of(federation: Federation) -> RoundQuerySet:
+    """Return a federation's rounds, newest first, with all that `round_row` reads."""
+    found = Round.objects.of(federation.pk).select_related("run__federation", "base", "version").order_by("-opened_at")
+    return found.prefetch_related(Prefetch("updates", Update.objects.select_related("agent")))
 
 
 def round_row(round_: Round, hospitals: Hospitals) -> RoundRow:

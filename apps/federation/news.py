@@ -83,6 +83,11 @@ def told(events: list[dict[str, Any]], user: User) -> list[News]:
     ]
 
 
+def names_of(actors: Iterable[str], user: User) -> dict[str, str]:
+    """Return what actors are called, for this reader."""
+    return _names([{"actor": actor} for actor in actors], named=own_hospitals(user) is None)
+
+
 def _hospitals(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Return whose the updates are that something happened to. Who takes part is no secret among members."""
     ids = _uuids(event["object"].partition(":")[2] for event in events if event["object"].startswith("update:"))

@@ -7,7 +7,7 @@ from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Page, expect
 
-ROWS = "#rounds-table tbody tr"
+ROWS = "#rounds-table tr[id^=round-]"
 STANDS_ON = "document.activeElement.getAttribute('href')"
 
 

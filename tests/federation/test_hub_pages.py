@@ -2,49 +2,15 @@
 
 import re
 from datetime import timedelta
-from html import unescape
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from hub_client import HubClient
+from looking import BROWSER, browser, do, page_number, page_of, see
 from site_agent import report
 
+from apps.accounts.models import User
 from apps.federation import figures, queries
 from apps.federation.models import Agent, ModelVersion, Round, Run
-from apps.federation.pipeline import publish
-
-BROWSER = {"Accept": "text/html"}
-LIVE = BROWSER | {"X-Fragment": "live"}
-
-
-def browser(person):
-    client = HubClient()
-    client.force_login(person)
-    return client
-
-
-def text(answer):
-    """What a reader sees: the page without its tags."""
-    assert answer.status_code == 200, answer.content
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.content.decode())))
-
-
-def see(person, address="/"):
-    return text(browser(person).get(address, headers=BROWSER))
-
-
-def do(person, address, **fields):
-    """Send a form, and return what is said on the page that comes next."""
-    client = browser(person)
-    answer = client.post(address, fields)
-    assert answer.status_code == 302, answer.content
-    return text(client.get(answer.headers["Location"], headers=BROWSER))
-
-
-def page_of(round_):
-    return f"/rounds/{round_.pk}/"
-
+from apps.federation.views import rounds
 
 # --- Empty states -----------------------------------------------------------------------------------------------------
 
@@ -255,6 +221,39 @@ def test_rounds_lead_to_the_one_before_and_after(hub, cast, north, south):
     assert [page_of(second), page_of(first)] == re.findall(r'<a href="(/rounds/[^"]+/)">', listed)
 
 
+def test_runs_are_told_with_who_started_them_and_old_rounds_can_be_reached(hub, cast, north, south, monkeypatch):
+    monkeypatch.setattr(rounds, "ROUNDS_A_PAGE", 2)
+    for _ in range(2):
+        hub.open_round(north, south, rounds=2)
+        for _ in range(2):
+            hub.finish_honestly(north, south)
+            for agent in (north, south):
+                agent.poll()
+            hub.work()
+        for agent in (north, south):
+            agent.evaluate(report(9))
+        hub.work()
+    listed = [re.findall(r'<a href="(/rounds/[^"]+/)">', page_number(cast.reader, number)) for number in (1, 2)]
+    assert [len(addresses) for addresses in listed] == [2, 2]
+    newest_first = Round.objects.order_by("-opened_at")
+    assert [*listed[0], *listed[1]] == [page_of(round_) for round_ in newest_first]
+    page = see(cast.reader, "/rounds/")
+    assert "Run of 2 rounds Done 2 published, 5 epochs each, started by An administrator" in page
+    assert "1 to 2 of 4 rounds" in page
+    name = User.objects.get(pk=1).username
+    assert f"started by {name}" in see(cast.admin, "/rounds/?page=2")
+    # A number that is none is the first page, one beyond the end the last.
+    assert "1 to 2 of 4 rounds" in see(cast.reader, "/rounds/?page=x")
+    assert "3 to 4 of 4 rounds" in see(cast.reader, "/rounds/?page=99")
+
+
+def test_a_run_that_waits_for_its_first_round_is_listed(hub, cast):
+    hub.start_run(3)
+    page = see(cast.reader, "/rounds/")
+    assert "Run of 3 rounds Running 0 published" in page
+    assert "No round has opened yet." in page
+
+
 def test_a_round_without_enough_updates_says_why_and_what_is_next(hub, cast, north, south):
     round_ = hub.open_round(north, south)
     Round.objects.filter(pk=round_.pk).update(state="FAILED", reason="quorum")
@@ -274,126 +273,3 @@ def test_until_a_new_version_is_measured_the_figures_are_those_of_the_one_before
     assert "Current model version 2" in page
     assert "accuracy of version 1, the last one measured, between" in page
     assert "By class version 1" in page
-
-
-# --- Models -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_versions(hub, north, south):
-    """A run of one round whose version both agents have measured."""
-    hub.open_round(north, south)
-    hub.finish_honestly(north, south)
-    for agent in (north, south):
-        agent.evaluate(report(9))
-        hub.work()
-    return hub
-
-
-def test_versions_show_where_they_come_from_and_which_is_current(two_versions, cast):
-    page = see(cast.reader, "/models/")
-    assert "Version 2 is the current model." in page
-    assert "round 1 , version 1" in page
-    assert page.count("Current") == 1
-
-
-def test_the_model_can_be_fetched_by_those_who_may(two_versions, cast):
-    for person, may in ((cast.admin, True), (cast.north_doctor, True), (cast.reader, False)):
-        for address in ("/", "/models/"):
-            body = browser(person).get(address, headers=BROWSER).content.decode()
-            assert ('href="/model" download="global_model.h5"' in body) == may
-
-
-def test_an_administrator_goes_back_to_a_version_and_it_gets_a_new_number(two_versions, cast):
-    old = ModelVersion.objects.get(number=1)
-    assert "Go back" not in see(cast.north_doctor, "/models/")
-    page = do(cast.admin, f"/models/{old.pk}/rollback")
-    assert "The version is current again, under a new number." in page
-    assert "Version 3 is the current model." in page
-    two_versions.federation.refresh_from_db()
-    assert two_versions.federation.current.digest == old.digest
-
-
-@pytest.fixture
-def held(two_versions):
-    """A version that the gate holds back."""
-    hub = two_versions
-    version = ModelVersion.objects.create(
-        federation=hub.federation,
-        digest=hub.federation.current.digest[::-1],
-        parent=hub.federation.current,
-        source="ROUND",
-    )
-    publish.hold(version, verdict="accuracy 0.5, base 0.9", actor="system:test")
-    return version
-
-
-@pytest.mark.parametrize(
-    ("verb", "said", "state"), [("publish", "is published", "PUBLISHED"), ("reject", "is rejected", "REJECTED")]
-)
-def test_a_held_version_waits_on_the_page_for_an_administrators_word(held, cast, verb, said, state):
-    for person, may in ((cast.admin, True), (cast.north_doctor, False)):
-        assert "A version is held back: accuracy 0.5, base 0.9." in see(person)
-        page = see(person, "/models/")
-        assert "One version waits for an administrator's decision." in page
-        assert ("Reason (needed)" in page) == may
-    assert said in do(cast.admin, f"/models/{held.pk}/{verb}", reason="seen")
-    held.refresh_from_db()
-    assert held.state == state
-
-
-def test_an_alarm_names_the_version_and_leads_to_the_models(two_versions, cast):
-    current = ModelVersion.objects.get(number=2)
-    ModelVersion.objects.filter(pk=current.pk).update(alarm="accuracy 0.5, its parent had 0.9")
-    figures_of_it = f"Version {current.number} is worse than its parent: accuracy 0.5, its parent had 0.9."
-    assert figures_of_it in see(cast.admin)
-    for person in (cast.north_doctor, cast.reader):
-        page = see(person)
-        assert f"Version {current.number} is worse than its parent." in page
-        assert "0.9" not in page.partition("go back to an earlier one")[0]
-
-
-# --- The living part --------------------------------------------------------------------------------------------------
-
-
-def test_the_living_part_is_what_the_page_holds_and_nothing_around_it(two_versions, cast):
-    client = browser(cast.admin)
-    for address in ("/", "/rounds/", "/models/", page_of(Round.objects.get())):
-        part = client.get(address, headers=LIVE).content.decode()
-        assert "<html" not in part
-        assert "<h1>" in part
-        whole = client.get(address, headers=BROWSER).content.decode()
-        assert re.search(r'<div data-living="\d+">', whole)
-        assert part.partition("<h1>")[2].partition("</h1>")[0] in whole
-
-
-def test_no_page_has_a_script_a_style_or_a_handler_in_it(two_versions, cast):
-    client = browser(cast.admin)
-    for address in ("/", "/rounds/", "/models/", page_of(Round.objects.get())):
-        body = client.get(address, headers=BROWSER).content.decode()
-        assert not re.search(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", body), address
-
-
-def test_every_row_and_every_part_has_a_name_of_its_own(two_versions, cast):
-    """A page that changes in place finds by the ids what is new and what was there."""
-    client = browser(cast.admin)
-    for address in ("/", "/rounds/", "/models/", page_of(Round.objects.get())):
-        ids = re.findall(r' id="([^"]+)"', client.get(address, headers=BROWSER).content.decode())
-        assert len(ids) == len(set(ids)), address
-
-
-def test_a_page_asks_the_database_as_often_for_many_versions_as_for_few(hub, cast, north, south):
-    client = browser(cast.north_doctor)
-    counts = []
-    for _ in range(2):
-        for _ in range(3):
-            hub.open_round(north, south)
-            hub.finish_honestly(north, south)
-            for agent in (north, south):
-                agent.evaluate(report(9))
-                hub.work()
-        with CaptureQueriesContext(connection) as asked:
-            for address in ("/", "/rounds/", "/models/"):
-                client.get(address, headers=LIVE)
-        counts.append(len(asked))
-    assert counts[0] == counts[1]

@@ -55,7 +55,7 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "charts": _charts(versions),
             "drawn_own": all(row.measured.own for row in versions if row.measured.report is not None),
             "versions": versions,
-            "rounds": figures.round_rows(federation, hospitals, ROUNDS),
+            "rounds": [figures.round_row(row, hospitals) for row in figures.rounds_of(federation)[:ROUNDS]],
             "news": newest(user, NEWS),
             "trouble": queries.trouble(federation, hospitals),
             "plan": Plan.from_dict(federation.plan),

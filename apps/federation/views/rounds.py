@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -15,11 +16,13 @@ from apps.federation.models import Round, Run
 from apps.federation.news import of_round
 from apps.federation.pipeline import runs
 from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.run_rows import run_rows
 from apps.federation.states import RoundState, RunState
 from apps.federation.views.page import act, federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
 from apps.federation.words import Advice, failure
 
+ROUNDS_A_PAGE = 50
 DONE = {
     "pause": "The run is paused. A round in progress still ends.",
     "resume": "The run goes on.",
@@ -30,10 +33,19 @@ DONE = {
 @require_safe
 @require("see_dashboard")
 def rounds(request: HttpRequest) -> HttpResponseBase:
-    """Show all rounds, newest first."""
-    federation = federation_of_the_page()
-    rows = figures.round_rows(federation, own_hospitals(person(request)), limit=200)
-    return show(request, "rounds", {"federation": federation, "headline": queries.headline(federation), "rounds": rows})
+    """Show all runs and their rounds, newest first, a page at a time."""
+    federation, user = federation_of_the_page(), person(request)
+    page = Paginator(figures.rounds_of(federation), ROUNDS_A_PAGE).get_page(request.GET.get("page"))
+    return show(
+        request,
+        "rounds",
+        {
+            "federation": federation,
+            "headline": queries.headline(federation),
+            "page": page if page.paginator.count else None,
+            "runs": run_rows(federation, list(page), user, first=page.number == 1),
+        },
+    )
 
 
 @require_safe
