@@ -249,6 +249,11 @@ SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
 SESSION_END_COOKIE_NAME = "__Host-session-end" if SECURE else "session-end"
 # The web server refuses larger bodies before they are read (server.py); this is Django's limit for parsing in memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+# A body of up to 2.5 MB stays in memory; larger files lie on disk without a name.
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "hospintel_site.uploads.UnnamedFileUploadHandler",
+]
 
 # --- Static files, language, time ------------------------------------------------------------------------------------
 STATIC_URL = "/static/"
