@@ -32,6 +32,7 @@ VARIABLE = "HOSPINTEL_BENCH_SCANS"
 ARCHITECTURE = architectures.get("vgg16-head256")
 TRAIN_PER_CLASS, TEST_PER_CLASS, EPOCHS = 100, 25, 10
 SENT = 20
+READY = 200
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 PASSWORD = "a long enough password"
 WAIT_MS = 120_000
@@ -180,6 +181,9 @@ def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[F
         _sign_in(page)
         bodies: list[int] = []
         page.on("requestfinished", lambda request: bodies.append(request.sizes()["responseBodySize"]))
+        # Written right after publication; a worker of a hub that has just started may still be at it.
+        while page.request.get("/analyse/model").status != READY:
+            page.wait_for_timeout(500)
         page.goto("/analyse/")
         page.evaluate(START)
         texts = [base64.b64encode(data).decode() for data in scans]

@@ -199,6 +199,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a compressed dicom": (dicom(RLELossless), "dicom_compressed"),
     "a dicom of several slices": (dicom(NumberOfFrames=2), "dicom_frames"),
     "half a dicom": (dicom()[:2000], "dicom_damaged"),
+    "an animated png": (saved(picture(), save_all=True, append_images=[picture(1)]), "image_frames"),
+    "a jpeg of many passes": (JPEG[:-2] + b"\xff\xda" * 101 + JPEG[-2:], "image_unreadable"),
     "an enormous png": (saved(Image.new("1", (6000, 5000))), "image_too_large"),
     "a jpeg in the colours of print": (saved(Image.fromarray(_noise((20, 20, 4)), "CMYK"), "JPEG"), "image_colours"),
 }

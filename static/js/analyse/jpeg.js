@@ -4,6 +4,7 @@
 import { ScanError, unreadable } from "./errors.js";
 
 const SOS = 0xda;
+const MOST_PASSES = 100;
 const KEPT = new Set([0xe0, 0xee]);
 
 const isFrame = (marker) => marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
@@ -38,6 +39,13 @@ function isWhole(bytes, scan) {
   return false;
 }
 
+// A pass over 25 million pixels may take 40 bytes of a JPEG, and a second; encoders make about ten.
+function checkPasses(bytes) {
+  let passes = 0;
+  for (let at = 0; at + 1 < bytes.length; at += 1) if (bytes[at] === 0xff && bytes[at + 1] === SOS) passes += 1;
+  if (passes > MOST_PASSES) throw new ScanError("image_unreadable", `The JPEG is drawn in more than ${MOST_PASSES} passes.`);
+}
+
 // What is in the file. Throws before a pixel is decoded.
 export function parse(bytes, mostPixels) {
   const { found, scan } = segments(bytes);
@@ -48,7 +56,8 @@ export function parse(bytes, mostPixels) {
   if (width * height > mostPixels) {
     throw new ScanError("image_too_large", `The image has ${width} x ${height} pixels; at most 25 million are read.`);
   }
-  if (frame[5] === 4) throw new ScanError("image_colours", "The JPEG has the four colours of print.");
+  if (frame[5] === 4) throw new ScanError("image_colours", "The image is made of printing colours (CMYK), which every program shows differently.");
+  checkPasses(bytes);
   const exif = found.find(({ marker, data }) => marker === 0xe1 && startsWith(data, "Exif\0\0"))?.data.subarray(6);
   const xmp = found.find(({ marker, data }) => marker === 0xe1 && startsWith(data, "http://ns.adobe.com/xap/1.0/\0"))?.data;
   const kept = found.filter(({ marker }) => !isLeftOut(marker)).map(({ whole }) => whole);

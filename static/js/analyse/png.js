@@ -46,6 +46,11 @@ function header(data) {
   return found;
 }
 
+function isAnimated(data) {
+  const frames = data.length >= 4 ? new DataView(data.buffer, data.byteOffset).getUint32(0) : 0;
+  return frames > 1 && frames <= 0x80000000;
+}
+
 // What is in the file, its pixels still packed. Throws before anything large is made of it.
 export function parse(bytes, mostPixels) {
   let found = null;
@@ -60,6 +65,9 @@ export function parse(bytes, mostPixels) {
       }
     } else if (!found) throw unreadable();
     else if (name === "IDAT") packed.push(data);
+    else if (name === "acTL" && !packed.length && isAnimated(data)) {
+      throw new ScanError("image_frames", "The file holds several pictures: an animation, not a scan.");
+    }
     else if (name === "PLTE" || name === "tRNS" || name === "eXIf") extra[name] = data;
   }
   if (!packed.length || (found.colour === 3 && !extra.PLTE)) throw unreadable();
