@@ -98,8 +98,8 @@ def make_doctor() -> None:
     User.objects.create_user("dora", password=PASSWORD, role="doctor")
 
 
-def read_with_vgg(data: bytes) -> list[float]:
-    """The current version's probabilities, from the exact weights."""
+def read_with_vgg(data: bytes) -> tuple[list[float], list[list[float]]]:
+    """The current version's probabilities, and a map for each class, from the exact weights."""
     from apps.federation.models import Federation
     from apps.federation.pipeline import storage
     from hospintel_core import architectures, backbone, imaging, reading
@@ -108,7 +108,8 @@ def read_with_vgg(data: bytes) -> list[float]:
     architecture = architectures.get("vgg16-head256")
     head = storage.read_head(version.digest, architecture.head_schema)
     reader = reading.Reader(architecture, backbone.find_base_weights(download=False)[1], head)
-    return list(reader.read(imaging.to_input(imaging.read_scan(data), architecture)).probabilities)
+    found = reader.read(imaging.to_input(imaging.read_scan(data), architecture))
+    return list(found.probabilities), [list(one) for one in found.maps]
 
 
 def propose(seed: int) -> str:

@@ -27,7 +27,10 @@ READ = """bytes => new Promise((resolve, reject) => {
     if (data.kind === "stage") return;
     worker.terminate();
     if (data.kind === "error") resolve({ code: data.code });
-    else resolve({ version: data.model.version, probabilities: data.probabilities, pixels: Array.from(data.pixels) });
+    else {
+      const { probabilities, pixels, maps } = data;
+      resolve({ probabilities, pixels: Array.from(pixels), maps: maps.map((map) => Array.from(map)) });
+    }
   });
   const url = new URL(place.dataset.model, window.location).href;
   worker.postMessage({ id: 1, bytes: Uint8Array.from(bytes).buffer, url });

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import Window, sign_in
 from harness import Hub
+from PIL import Image
 from playwright.sync_api import Page, expect
-from test_analyse import choose
+from test_analyse import READ, choose, saved
 
 from hospintel_core import backbone, phantoms
 from hospintel_core.errors import BaseWeightsError
@@ -54,7 +55,7 @@ def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub
     expect(page.locator("#notes")).to_contain_text("in this browser", timeout=PATIENCE_MS)
     expect(page.locator("#map-text")).to_contain_text("Coarse: 8 x 8 fields")
     here = shown(page)
-    expected = hub.ask(front_desk.read_with_vgg, file.getvalue())
+    expected, _ = hub.ask(front_desk.read_with_vgg, file.getvalue())
     assert here == pytest.approx([100 * share for share in expected], abs=1)
     # All of it beside the page, which stays in hand.
     assert [worker.url.rpartition("/")[2] for worker in page.workers] == ["worker.js"]
@@ -62,3 +63,17 @@ def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub
     page.get_by_role("button", name="Send this scan to the hub").click()
     expect(page.locator("#notes")).to_contain_text("on the hub", timeout=PATIENCE_MS)
     assert shown(page) == pytest.approx(here, abs=1)
+
+
+def test_colours_and_maps_are_those_of_our_python(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.goto("/analyse/")
+    # Each colour at another level: a mistake in their order shows.
+    noise = np.random.default_rng(5).integers(0, 100, (150, 130, 3)) + np.array([0, 70, 155])
+    data = saved(Image.fromarray(noise.astype(np.uint8)))
+    found = page.evaluate(READ, list(data))
+    probabilities, maps = hub.ask(front_desk.read_with_vgg, data)
+    assert np.abs(np.subtract(found["probabilities"], probabilities)).max() < 0.005
+    for one, wanted in zip(found["maps"], maps, strict=True):
+        assert np.abs(np.subtract(one, wanted)).max() <= 0.05 * max(map(max, maps))
