@@ -1,7 +1,7 @@
 """The few elements of a DICOM file that make its picture, and nothing else.
 
 All others are stepped over by their lengths: no name, date or number of a patient is ever turned into an object, so
-none can reach an error, a log or what is stored (docs/decisions/0008-dicom.md). Layout: DICOM PS3.5 section 7, PS3.10.
+none can reach an error, a log or what is stored (docs/decisions/0012-dicom.md). Layout: DICOM PS3.5 section 7, PS3.10.
 """
 
 import struct
