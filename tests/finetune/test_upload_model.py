@@ -295,29 +295,6 @@ def test_a_worker_that_dies_is_followed_by_another_one(
     assert quarantined() == []
 
 
-def test_of_two_workers_one_proposes(hub: Any, doctor: User, tmp_path: Path, monkeypatch: Any):
-    """The first one is so slow that the tick gives the file to another one, which ends before it."""
-    lease.take(doctor)
-    upload = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
-    real = apart.ask
-
-    def slow(*arguments: Any) -> Any:
-        answer = real(*arguments)
-        with monkeypatch.context() as patch:
-            patch.setattr(apart, "ask", real)
-            patch.setattr(upload_model, "READING_SECONDS", -1)
-            patch.setattr(upload_model, "QUEUED_SECONDS", -1)
-            tasks.tick()
-            assert work(hub) == 1
-        return answer
-
-    monkeypatch.setattr(apart, "ask", slow)
-    upload_model.read(upload.pk)
-    assert ModelVersion.objects.filter(source="UPLOAD").count() == 1
-    assert len(hub.events(action="model_upload.proposed")) == 1
-    assert hub.events(action="model_upload.refused") == []
-
-
 def test_what_cannot_be_read_for_want_of_the_hub_is_given_up_after_three_times(
     hub: Any, doctor: User, tmp_path: Path, monkeypatch: Any, clock: Any
 ):

@@ -150,22 +150,28 @@ def read(upload_id: UUID) -> list[Next]:
     upload = _claim(upload_id)
     if upload is None:
         return []
+    try:
+        following = _decide(upload)
+    except Conflict:
+        # The tick gave it to another worker meanwhile: the file and the word are that one's.
+        return []
+    discard(upload.pk)
+    return following
+
+
+def _decide(upload: ModelUpload) -> list[Next]:
+    """Read it, and propose or refuse it. Raises Conflict where somebody else has it by now."""
     architecture = architectures.get(upload.federation.architecture)
     answer: Answer | None = None
-    following: list[Next] = []
     try:
         if upload.tries > MAX_TRIES:
             raise Refusal("stuck", "The hub could not read the file, three times over. Its log says why.")
         answer = _ask(upload, architecture)
         digest = storage.store_head(weights.dumps(_judged(upload, answer, architecture)))
-        following = _propose(upload, digest, answer)
+        return _propose(upload, digest, answer)
     except (ModelFileError, Refusal) as error:
         _refuse(upload, error.code, error.detail, answer)
-    except Conflict:
-        # It was given to another worker meanwhile: that one's word holds.
-        return []
-    discard(upload.pk)
-    return following
+    return []
 
 
 def _claim(upload_id: UUID) -> ModelUpload | None:
@@ -228,14 +234,8 @@ def _propose(upload: ModelUpload, digest: str, answer: Answer) -> list[Next]:
 def _refuse(upload: ModelUpload, code: str, detail: str, answer: Answer | None) -> None:
     cost = _cost(answer) if answer else {}
     changes = {"code": code, "detail": detail[:200], "decided_at": timezone.now(), **cost}
-    try:
-        with transaction():
-            advance(
-                upload, ModelUploadState.REFUSED, actor=WORKER, changes=changes, outcome="refused", code=code, **cost
-            )
-    except Conflict:
-        # As in `read`: another worker has it.
-        upload.refresh_from_db()
+    with transaction():
+        advance(upload, ModelUploadState.REFUSED, actor=WORKER, changes=changes, outcome="refused", code=code, **cost)
 
 
 def _cost(answer: Answer) -> dict[str, Any]:
