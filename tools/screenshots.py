@@ -5,7 +5,9 @@ The demo's scans are synthetic. Each page is taken for an administrator, light a
 """
 
 import argparse
+import base64
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from django_otp.oath import totp
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -49,24 +52,27 @@ def main() -> int:
         with log.open("w") as output:
             demo = subprocess.Popen(command, cwd=ROOT, stdout=output)  # noqa: S603 - our own program
         try:
-            password = _password(log, demo)
+            password = _told(log, demo, r"admin / (\S+)")
             with sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
                 _take_all(chromium, f"http://127.0.0.1:{port}", password)
+                _take_links(chromium, f"http://127.0.0.1:{port}", password)
+                _take_first_admin(chromium, Path(folder), port + 1)
         finally:
             demo.terminate()
             demo.wait()
     return 0
 
 
-def _password(log: Path, demo: subprocess.Popen[bytes]) -> str:
+def _told(log: Path, program: subprocess.Popen[bytes], pattern: str) -> str:
+    """Wait for what a program prints, and return the part that is asked for."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and demo.poll() is None:
-        found = re.search(r"admin / (\S+)", log.read_text())
+    while time.monotonic() < end and program.poll() is None:
+        found = re.search(pattern, log.read_text())
         if found:
             return found[1]
         time.sleep(1)
-    raise SystemExit(f"error: the demo did not get ready:\n{log.read_text()}")
+    raise SystemExit(f"error: the hub did not get ready:\n{log.read_text()}")
 
 
 def _take_all(chromium: Browser, address: str, password: str) -> None:
@@ -84,9 +90,7 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
             page = context.new_page()
             page.goto("/accounts/login/")
             _save(page, f"login-{theme}-{size}")
-            page.fill("input[name=username]", "admin")
-            page.fill("input[name=password]", password)
-            page.click("main button[type=submit]")
+            _sign_in(page, password)
             page.wait_for_selector("[data-living]")
             for name, path in _pages(page).items():
                 page.goto(path)
@@ -97,6 +101,64 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
             if theme == "light":
                 _take_manuals(page, size)
             context.close()
+
+
+def _sign_in(page: Page, password: str) -> None:
+    page.goto("/accounts/login/")
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", password)
+    page.click("main button[type=submit]")
+
+
+def _take_links(chromium: Browser, address: str, password: str) -> None:
+    """Take the pages to which no link of the portal leads: one-time links, and the second factor's."""
+    context = chromium.new_context(base_url=address, reduced_motion="reduce")
+    page, other = context.new_page(), chromium.new_context(reduced_motion="reduce").new_page()
+    _sign_in(page, password)
+    page.goto("/people/")
+    page.locator("#people-table tbody a").filter(has_not_text="admin").first.click()
+    page.click("#issue-link")
+    other.goto(page.locator("#link").inner_text())
+    other.wait_for_selector("input[name=new_password1]")
+    _save_all_looks(page, "person-link")
+    _save_all_looks(other, "password-link")
+    page.goto("/account/second-factor/")
+    secret = base64.b32decode(page.locator("#secret").inner_text().replace(" ", ""))
+    page.fill("input[name=code]", f"{totp(secret):06}")
+    page.click("#set-up")
+    page.wait_for_selector("#codes")
+    _save_all_looks(page, "recovery-codes")
+    page.click("text=Sign out")
+    _sign_in(page, password)
+    page.wait_for_selector("input[name=otp]")
+    _save_all_looks(page, "login-code")
+
+
+def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
+    """Take the page of the link that a hub prints where nobody has an account yet."""
+    log = folder / "empty.log"
+    environment = {**os.environ, "HOSPINTEL_VAR": str(folder / "empty"), "HOSPINTEL_PORT": str(port)}
+    with log.open("w") as output:
+        command = [sys.executable, "-u", "manage.py", "up"]
+        hub = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment)  # noqa: S603 - our own program
+    try:
+        page = chromium.new_context(reduced_motion="reduce").new_page()
+        page.goto(_told(log, hub, r"(http\S+/first-admin/#\S+)"))
+        page.wait_for_selector("input[name=password1]")
+        _save_all_looks(page, "first-admin")
+    finally:
+        hub.terminate()
+        hub.wait()
+
+
+def _save_all_looks(page: Page, name: str) -> None:
+    """Save a page that cannot be asked for twice: light and dark, wide and narrow."""
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type] # light or dark
+        for size, width in WIDTHS.items():
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(300)
+            _save(page, f"{name}-{theme}-{size}")
 
 
 def _take_reading(page: Page, name: str) -> None:
