@@ -68,9 +68,11 @@ def addresses() -> Iterator[CheckMessage]:
 
 def secrets() -> Iterator[CheckMessage]:
     """What must stay secret."""
-    if len(settings.SECRET_KEY) < SHORTEST_SECRET or len(set(settings.SECRET_KEY)) < SHORTEST_SECRET // 4:
+    for name, secret in (("HOSPINTEL_SECRET_KEY", settings.SECRET_KEY), ("HOSPINTEL_OTP_KEY", settings.OTP_KEY)):
+        if len(secret) >= SHORTEST_SECRET and len(set(secret)) >= SHORTEST_SECRET // 4:
+            continue
         yield Error(
-            "HOSPINTEL_SECRET_KEY is too short to be secret.",
+            f"{name} is too short to be secret.",
             hint="Unset it: the hub then makes one and keeps it in HOSPINTEL_KEYS. Or give at least "
             f"{SHORTEST_SECRET} random characters.",
             id="hospintel.E003",

@@ -36,8 +36,9 @@ def test_every_host_name_is_one_too_many(settings: Any):
 
 
 @pytest.mark.parametrize("secret", ["short", "a" * 80])
-def test_a_secret_key_must_be_long_and_varied(settings: Any, secret: str):
-    settings.SECRET_KEY = secret
+@pytest.mark.parametrize("name", ["SECRET_KEY", "OTP_KEY"])
+def test_a_secret_key_must_be_long_and_varied(settings: Any, name: str, secret: str):
+    setattr(settings, name, secret)
     assert ids() == ["hospintel.E003"]
 
 
