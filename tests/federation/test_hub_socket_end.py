@@ -153,6 +153,18 @@ def test_signing_out_ends_the_sockets_of_that_session_alone(hub, cast, in_loop):
     assert in_loop(scene) == {"type": "websocket.close", "code": SIGN_IN_FIRST}
 
 
+def test_who_must_set_up_a_second_factor_first_reads_nothing_live(hub, cast, in_loop, settings):
+    settings.REQUIRE_ADMIN_OTP = True
+    refused, open_ = socket_of(cast.admin), socket_of(cast.reader)
+
+    async def scene():
+        got = [await refused.connect(), await open_.connect()]
+        await open_.disconnect()
+        return got
+
+    assert in_loop(scene) == [(False, SIGN_IN_FIRST), (True, None)]
+
+
 def test_a_socket_ends_with_its_session(hub, cast, in_loop):
     socket = socket_of(cast.reader)
     Session.objects.update(expire_date=timezone.now() + timedelta(seconds=1))
