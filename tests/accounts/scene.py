@@ -28,6 +28,7 @@ from apps.accounts.models import (
     User,
 )
 from apps.accounts.pipeline import add_member, change_role
+from apps.analyse.models import Reading
 from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
 from apps.federation.pipeline import enrol, storage
 from apps.finetune.models import ModelUpload
@@ -146,6 +147,7 @@ def build_scene() -> Scene:
     SecondFactor.objects.create(user=owner, sealed_secret="d" * 64, last_step=0)
     RecoveryCode.objects.create(user=owner, code_hash="c" * 64)
     ApiToken.objects.create(user=owner, token_hash="b" * 64, hint="hip_bbbb", expires_at=timezone.now())
+    Reading.objects.create(user=owner, kid="k")
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     _upload(people["north_doctor"])
     memberships = {
