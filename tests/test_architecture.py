@@ -34,7 +34,13 @@ def arrows(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "transitions"), [("Round", states.ROUND_TRANSITIONS), ("Update", states.UPDATE_TRANSITIONS)]
+    ("name", "transitions"),
+    [
+        ("Round", states.ROUND_TRANSITIONS),
+        ("Run", states.RUN_TRANSITIONS),
+        ("ModelVersion", states.VERSION_TRANSITIONS),
+        ("Update", states.UPDATE_TRANSITIONS),
+    ],
 )
 def test_the_states_move_as_drawn(name, transitions):
     assert arrows(name) == {(start.value, end.value) for start, ends in transitions.items() for end in ends}

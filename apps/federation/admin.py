@@ -71,8 +71,9 @@ class RunAdmin(LookOnlyAdmin):
 
 @admin.register(models.Round)
 class RoundAdmin(LookOnlyAdmin):
-    """Rounds."""
+    """Rounds, newest first."""
 
+    ordering = ("-opened_at",)
     list_display = ("id", "run", "number", "attempt", "state", "reason", "opened_at", "ended_at")
     list_filter = ("state",)
     list_select_related = ("run",)
