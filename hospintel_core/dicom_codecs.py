@@ -28,6 +28,7 @@ _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _RLE: Final = "1.2.840.10008.1.2.5"
 _GDCM: Final = "gdcm"
+_BYTE: Final = 8
 
 # One decoder for each transfer syntax, so that every machine that reads a file sees the same pixels.
 DECODERS: Final[dict[str, str]] = {
@@ -161,6 +162,9 @@ def _check_stream(syntax: str, stream: bytes, layout: Layout) -> int:
         wanted = _SEQUENTIAL if syntax == _JPEG_BASELINE else _LS if syntax in _JPEG_LS else _LOSSLESS
         precision, *size = _jpeg_header(stream, wanted)
     if size != [layout.rows, layout.columns, 1] or not layout.stored <= precision <= layout.allocated:
+        raise _undecodable()
+    if syntax in _JPEG_LS and precision < _BYTE:
+        # GDCM gets these wrong, says pydicom's decoder.
         raise _undecodable()
     return precision
 

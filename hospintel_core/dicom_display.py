@@ -136,12 +136,9 @@ def _spread(values: Floats, used: npt.NDArray[np.bool_]) -> Floats:
 
 def _padding(elements: dcm.Elements, layout: Layout, stored: Floats) -> npt.NDArray[np.bool_]:
     """Patterns that stand for "no picture here" (PS3.3 C.7.5.1.1.2): always black."""
-    ends = [
-        int.from_bytes(elements.values[tag], "little", signed=layout.signed)
-        for tag in (dcm.PADDING, dcm.PADDING_LIMIT)
-        if len(elements.values.get(tag, b"")) == _SHORT
-    ]
-    if dcm.PADDING not in elements.values or not ends:
+    values = [elements.values.get(tag, b"") for tag in (dcm.PADDING, dcm.PADDING_LIMIT)]
+    ends = [int.from_bytes(value, "little", signed=layout.signed) for value in values if len(value) == _SHORT]
+    if len(values[0]) != _SHORT:
         return np.zeros(stored.size, np.bool_)
     return (stored >= min(ends)) & (stored <= max(ends))
 

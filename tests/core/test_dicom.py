@@ -132,6 +132,7 @@ def test_padding_is_black_and_does_not_count():
     pixels = np.array([[4000, 100], [200, 300]], np.uint16)
     assert shown(pixels, PixelPaddingValue=4000) == [[0, 0], [128, 255]]
     assert shown(pixels, PixelPaddingValue=4000, PhotometricInterpretation="MONOCHROME1") == [[0, 255], [127, 0]]
+    assert shown(pixels, PixelPaddingValue="", PixelPaddingRangeLimit=4000) == shown(pixels)
     between = np.array([[4000, 4050], [100, 300]], np.uint16)
     assert shown(between, PixelPaddingValue=4000, PixelPaddingRangeLimit=4095) == [[0, 0], [0, 255]]
 
