@@ -203,3 +203,14 @@ def test_no_word_of_the_object_formats_occurs_in_the_product():
     texts = {module_of(path): path.read_text().replace("upload_model", "") for path in files}
     assert [f"{name}: {word}" for name, text in texts.items() for word in FORBIDDEN if word in text] == []
     assert len(files) > 100
+
+
+def test_each_decision_has_a_number_of_its_own_and_says_it():
+    numbers = []
+    for path in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        number = path.name.partition("-")[0]
+        numbers.append(number)
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith(f"# {number} – "), path.name
+        assert len(lines) <= 40, path.name
+    assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)]
