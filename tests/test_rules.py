@@ -211,6 +211,6 @@ def test_each_decision_has_a_number_of_its_own_and_says_it():
         number = path.name.partition("-")[0]
         numbers.append(number)
         lines = path.read_text().splitlines()
-        assert lines[0].startswith(f"# {number} – "), path.name
+        assert lines[0].split()[1] == number, path.name
         assert len(lines) <= 40, path.name
     assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)]
