@@ -9,8 +9,8 @@ import pytest
 from conftest import Window, sign_in
 from harness import Hub
 from PIL import Image
-from playwright.sync_api import Page, expect
-from test_analyse import READ, choose, saved
+from playwright.sync_api import expect
+from test_analyse import READ, choose, saved, shown
 
 from hospintel_core import backbone, phantoms
 from hospintel_core.errors import BaseWeightsError
@@ -38,11 +38,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def address(hub: Hub) -> str:
     """This hub's portal."""
     return hub.processes.address
-
-
-def shown(page: Page) -> list[float]:
-    """The probabilities on the page, in percent."""
-    return [float(text.split()[0]) for text in page.locator("#probabilities tbody td").all_inner_texts()]
 
 
 def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub: Hub) -> None:

@@ -45,7 +45,12 @@ function tellStage({ stage, done, all }) {
   find("stage").hidden = false;
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+// No model is as sure as "100.0 %" would read.
+function percent(share) {
+  if (share >= 0.9995) return "over 99.9 %";
+  return share < 0.0005 ? "under 0.1 %" : `${(100 * share).toFixed(1)} %`;
+}
+
 const named = (name) => (name === "notumor" ? "No tumor" : name[0].toUpperCase() + name.slice(1));
 
 function bar(share) {
@@ -66,7 +71,9 @@ function row(name, share) {
   head.scope = "row";
   head.textContent = named(name);
   cell.className = "number with-bar";
-  cell.append(bar(share), percent(share));
+  const figure = document.createElement("span");
+  figure.textContent = percent(share);
+  cell.append(bar(share), figure);
   line.append(head, cell);
   return line;
 }
