@@ -30,8 +30,8 @@ LEASE: list[Row] = [
     ),
     row("finetune:lease", "POST", everyone=403, doctors=409, admin=409, north_doctor=200),
     row("finetune:lease", "POST", what="free", before=_free, everyone=403, doctors=200, admin=200),
-    row("finetune:lease", "DELETE", everyone=403, doctors=409, admin=204, north_doctor=204),
-    row("finetune:lease", "DELETE", what="free", before=_free, everyone=403, doctors=409, admin=409),
+    row("finetune:lease", "DELETE", everyone=403, people=409, admin=204, north_doctor=204),
+    row("finetune:lease", "DELETE", what="free", before=_free, everyone=403, people=409),
 ]
 
 

@@ -23,8 +23,8 @@ class LeaseView(HubView):
     authentication_classes = PEOPLE
 
     def get_permissions(self) -> list[BasePermission]:
-        """Looking is open to everybody who is signed in."""
-        return [(allowed("see_dashboard") if self.request.method == "GET" else allowed("fine_tune"))()]
+        """Looking is open to everybody who is signed in, and the pipeline knows who may end which."""
+        return [(allowed("fine_tune") if self.request.method == "POST" else allowed("see_dashboard"))()]
 
     @extend_schema(tags=["Workbench"], responses={200: LeaseAnswer, **person_refusals()})
     def get(self, request: Request) -> Response:
