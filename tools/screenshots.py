@@ -25,9 +25,12 @@ from hospintel_core import phantoms
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
+PAGE = ROOT / "docs" / "portal.md"
+BEGIN, END = "<!-- pictures -->", "<!-- /pictures -->"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 WIDTHS = {"wide": 1280, "narrow": 390}
-TALLEST = 2400
+THEMES = ("light", "dark")
+TALLEST = 6000
 COLOURS = 96
 PATIENCE = 240
 # What links in the portal lead to beside pages.
@@ -56,12 +59,29 @@ def main() -> int:
             with sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
                 _take_all(chromium, f"http://127.0.0.1:{port}", password)
+                _take_states(chromium, f"http://127.0.0.1:{port}", password)
                 _take_links(chromium, f"http://127.0.0.1:{port}", password)
                 _take_first_admin(chromium, Path(folder), port + 1)
         finally:
             demo.terminate()
             demo.wait()
+    _write_table()
     return 0
+
+
+def _write_table() -> None:
+    """List the pictures in docs/portal.md, a page a row."""
+    names = sorted({path.stem.rpartition("-light-")[0] for path in IMAGES.glob("*-light-*.png")})
+    looks = [
+        (f"{theme}-{size}", theme + (", phone" if size == "narrow" else "")) for size in WIDTHS for theme in THEMES
+    ]
+    rows = ["| page | pictures |", "| --- | --- |"]
+    for name in names:
+        shown = [(f"{name}-{look}.png", words) for look, words in looks if (IMAGES / f"{name}-{look}.png").exists()]
+        rows.append(f"| {name} | " + " · ".join(f"[{words}](images/{file})" for file, words in shown) + " |")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    text = before + BEGIN + "\n" + "\n".join(rows) + "\n" + END + rest.partition(END)[2]
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def _told(log: Path, program: subprocess.Popen[bytes], pattern: str) -> str:
@@ -79,7 +99,7 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
     IMAGES.mkdir(exist_ok=True)
     for old in IMAGES.glob("*.png"):
         old.unlink()
-    for theme in ("light", "dark"):
+    for theme in THEMES:
         for size, width in WIDTHS.items():
             context = chromium.new_context(
                 base_url=address,
@@ -110,6 +130,27 @@ def _sign_in(page: Page, password: str) -> None:
     page.click("main button[type=submit]")
 
 
+def _take_states(chromium: Browser, address: str, password: str) -> None:
+    """Take what is seen only at times: a run that goes on and one that is paused, a code, a page that is not there."""
+    page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
+    _sign_in(page, password)
+    page.fill("#run-rounds", "1000")
+    page.click("#start")
+    page.wait_for_selector("h1:has-text('collecting')")
+    page.wait_for_selector("#hospitals .card-note:has-text('of 1000')")
+    _save_all_looks(page, "dashboard-running")
+    page.click("#pause")
+    page.wait_for_selector("h1:has-text('The run is paused.')")
+    _save_all_looks(page, "dashboard-paused")
+    page.goto("/rounds/not-there/")
+    _save_all_looks(page, "not-found")
+    page.goto("/hospitals/")
+    page.click("main table a >> nth=0")
+    page.click("#issue")
+    page.wait_for_selector("#enrol-code")
+    _save_all_looks(page, "hospital-code")
+
+
 def _take_links(chromium: Browser, address: str, password: str) -> None:
     """Take the pages to which no link of the portal leads: one-time links, and the second factor's."""
     context = chromium.new_context(base_url=address, reduced_motion="reduce")
@@ -138,6 +179,7 @@ def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
     """Take the page of the link that a hub prints where nobody has an account yet."""
     log = folder / "empty.log"
     environment = {**os.environ, "HOSPINTEL_VAR": str(folder / "empty"), "HOSPINTEL_PORT": str(port)}
+    environment |= {"HOSPINTEL_REQUIRE_ADMIN_OTP": "0"}
     with log.open("w") as output:
         command = [sys.executable, "-u", "manage.py", "up"]
         hub = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment)  # noqa: S603 - our own program
@@ -146,6 +188,12 @@ def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
         page.goto(_told(log, hub, r"(http\S+/first-admin/#\S+)"))
         page.wait_for_selector("input[name=password1]")
         _save_all_looks(page, "first-admin")
+        page.fill("input[name=username]", "admin")
+        for field in ("password1", "password2"):
+            page.fill(f"input[name={field}]", "a long enough password")
+        page.click("main button[type=submit]")
+        page.wait_for_selector("[data-living]")
+        _save_all_looks(page, "dashboard-empty")
     finally:
         hub.terminate()
         hub.wait()
@@ -153,7 +201,7 @@ def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
 
 def _save_all_looks(page: Page, name: str) -> None:
     """Save a page that cannot be asked for twice: light and dark, wide and narrow."""
-    for theme in ("light", "dark"):
+    for theme in THEMES:
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type] # light or dark
         for size, width in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": 900})
