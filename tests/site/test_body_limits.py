@@ -44,6 +44,12 @@ def test_each_path_has_its_cap(path: str, stranger: int, known: int):
     assert limit_for(path, authorization=False, cookie=True).most_bytes == (known if known > 100 * MIB else stranger)
 
 
+def test_a_sealed_scan_may_come_from_who_has_a_session_and_nothing_else_below_it():
+    assert limit_for("/analyse/readings", authorization=False, cookie=True).most_bytes == 33 * MIB
+    assert limit_for("/analyse/readings", authorization=False) == DEFAULT
+    assert limit_for("/analyse/readings/7", authorization=False, cookie=True) == DEFAULT
+
+
 def test_a_model_may_come_over_a_line_of_half_a_megabit():
     limit = limit_for("/upload_model", authorization=True)
     assert 84 * MIB / (64 * KIB) < limit.seconds(84 * MIB) < 3600
