@@ -156,6 +156,13 @@ def dicom(syntax: str = ExplicitVRLittleEndian, **elements: Any) -> bytes:
     return file.getvalue()
 
 
+def _table() -> Dataset:
+    found = Dataset()
+    found.LUTDescriptor = [300, 500, 10]
+    found.add_new("LUTData", "OW", (np.arange(300, dtype="<u2") * 7 % 1024).tobytes())
+    return found
+
+
 # Every kind of file that hospital systems write, and some that they do not.
 KINDS: dict[str, Callable[[], bytes]] = {
     "grey": lambda: saved(picture(2)),
@@ -179,6 +186,11 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "dicom without kinds": lambda: dicom(ImplicitVRLittleEndian),
     "dicom with a window": lambda: dicom(WindowCenter=1200, WindowWidth=1500, RescaleSlope=2, RescaleIntercept=-100),
     "inverted dicom": lambda: dicom(PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0),
+    "dicom with half a padding": lambda: dicom(PixelPaddingValue=None, PixelPaddingRangeLimit=900),
+    "dicom with a range of padding": lambda: dicom(PixelPaddingValue=0, PixelPaddingRangeLimit=900),
+    "dicom with a soft window": lambda: dicom(WindowCenter=900, WindowWidth=700, VOILUTFunction="SIGMOID"),
+    "signed dicom": lambda: dicom(PixelRepresentation=1, RescaleSlope="0.5", RescaleIntercept="3.25"),
+    "dicom with a table": lambda: dicom(VOILUTSequence=[_table()]),
     "jpeg with a profile": lambda: saved(picture(1).convert("RGB"), "JPEG", icc_profile=b"no profile at all"),
 }
 

@@ -169,7 +169,7 @@ export class Grey {
   padding(stored) {
     const read = (raw) => (this.signed ? view(raw).getInt16(0, true) : view(raw).getUint16(0, true));
     const ends = [TAG.padding, TAG.paddingLimit].map((tag) => this.values[tag]).filter((raw) => raw?.length === 2).map(read);
-    if (!this.values[TAG.padding] || !ends.length) return new Uint8Array(stored.length);
+    if (this.values[TAG.padding]?.length !== 2) return new Uint8Array(stored.length);
     const [low, high] = [Math.min(...ends), Math.max(...ends)];
     return Uint8Array.from(stored, (value) => Number(value >= low && value <= high));
   }
