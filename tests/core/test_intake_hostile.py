@@ -186,8 +186,8 @@ FILES = {
     "DICOM that is a program too": ("dicom_no_pixels", b"\x7fELF" + raw()[4:]),
 }
 
-CHILD = """
-import json, resource, sys
+READER = """
+import json, os, resource, sys
 from pathlib import Path
 from hospintel_core import intake, bundle
 from hospintel_core.architectures import CLASSES
@@ -198,40 +198,57 @@ def memory(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
-data = sys.stdin.buffer.read()
-# The peak so far is forgotten; that of getrusage would be the one of whoever started this process.
-Path("/proc/self/clear_refs").write_text("5")
-before = memory("VmRSS")
-code = ""
-try:
-    if sys.argv[1] == "scan":
-        intake.read_scan("a.bin", data)
-    else:
+def read(kind, data):
+    try:
+        if kind == "scan":
+            return intake.read_scan("a.bin", data) and ""
         with bundle.read_bundle(data, CLASSES) as found:
-            code = sorted({item.code for item in found if isinstance(item, bundle.Refused)})
-except CoreError as error:
-    code = error.code
-print(json.dumps([code, memory("VmHWM") - before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024]))
+            return sorted({item.code for item in found if isinstance(item, bundle.Refused)})
+    except CoreError as error:
+        return error.code
+
+for path in sys.argv[2:]:
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    data = Path(path).read_bytes()
+    # The peak so far is forgotten; that of getrusage would be the one of whoever started this process.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    code = read(sys.argv[1], data)
+    apart = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    print(json.dumps([code, memory("VmHWM") - before, apart]), flush=True)
+    os._exit(0)
 """
 
 
-def read_in_a_child(kind, data):
-    """The code, and by how much memory grew at most, in the child and in its process for GDCM.
+def read_apart(kind, folder, files):
+    """For each file its code, and by how much memory grew at most, in its process and in that of GDCM.
 
-    The child may have 1.5 GiB of addresses, of which its libraries take half a gigabyte.
+    A process may have 1.5 GiB of addresses, of which its libraries take half a gigabyte.
     """
+    paths = []
+    for number, data in enumerate(files):
+        paths.append(folder / f"{number}.bin")
+        paths[-1].write_bytes(data)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-    start = f"ulimit -v {3 << 19}; exec {sys.executable} -W error -c '{CHILD.replace(chr(39), chr(34))}' {kind}"
-    done = subprocess.run(["/bin/sh", "-c", start], input=data, capture_output=True, env=env, timeout=120, check=False)
+    command = [sys.executable, "-W", "error", "-c", READER, kind, *map(str, paths)]
+    start = ["/bin/sh", "-c", f'ulimit -v {3 << 19}; exec "$@"', "sh", *command]
+    done = subprocess.run(start, capture_output=True, env=env, timeout=300, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    made = [data() if callable(data) else data for _, data in FILES.values()]
+    return dict(zip(FILES, read_apart("scan", tmp_path_factory.mktemp("files"), made), strict=True))
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_a_hostile_file_is_refused_in_bounded_memory(name):
-    code, data = FILES[name]
-    found, grown, child = read_in_a_child("scan", data() if callable(data) else data)
-    assert found == code
+def test_a_hostile_file_is_refused_in_bounded_memory(name, answers):
+    found, grown, child = answers[name]
+    assert found == FILES[name][0]
     assert max(grown, child) < MAX_GROWTH, f"{grown >> 20} and {child >> 20} MiB"
 
 
@@ -249,11 +266,11 @@ def large_jpeg(turned):
 
 
 @pytest.mark.parametrize("make", [large_png, large_jpeg])
-def test_the_costliest_good_files_are_read_in_bounded_memory(make):
+def test_the_costliest_good_files_are_read_in_bounded_memory(make, tmp_path):
     """Of 25 million pixels, transparent or progressive, to be turned: what they may take, a hostile one may take."""
     turned = Image.Exif()
     turned[0x0112] = 6
-    found, grown, _ = read_in_a_child("scan", make(turned))
+    ((found, grown, _),) = read_apart("scan", tmp_path, [make(turned)])
     assert found == ""
     assert grown < MAX_GROWTH, f"{grown >> 20} MiB"
 
@@ -265,7 +282,8 @@ def test_the_costliest_good_files_are_read_in_bounded_memory(make):
 def test_a_large_compressed_dicom_file_is_read_in_bounded_memory(syntax, side, tmp_path):
     noise = np.random.default_rng(2).integers(0, 4096, (700, 700)).astype(np.uint16)
     pixels = np.tile(noise, (8, 8))[:side, :side]
-    found, grown, child = read_in_a_child("scan", compressed(dataset(pixels, stored=12), syntax, tmp_path))
+    data = compressed(dataset(pixels, stored=12), syntax, tmp_path)
+    ((found, grown, child),) = read_apart("scan", tmp_path, [data])
     assert found == ""
     assert max(grown, child) < MAX_GROWTH, f"{grown >> 20} and {child >> 20} MiB"
 
