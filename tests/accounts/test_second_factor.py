@@ -322,6 +322,23 @@ def test_a_code_that_fifty_send_at_once_lets_one_in(person: User, clock: Any, se
 
 
 @pytest.mark.django_db(transaction=True)
+def test_of_two_who_both_found_the_code_right_before_either_used_it_one_is_let_in(
+    person: User, clock: Any, monkeypatch: pytest.MonkeyPatch
+):
+    secret, _ = enrolled(person)
+    both, found = Barrier(2, timeout=60), second_factor._step_of
+
+    def wait_for_the_other(*args: Any, **named: Any) -> int | None:
+        step = found(*args, **named)
+        both.wait()
+        return step
+
+    monkeypatch.setattr(second_factor, "_step_of", wait_for_the_other)
+    code = code_of(secret)
+    assert sorted(together(2, lambda _: second_factor.check_code(person, code))) == [False, True]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_of_two_hundred_wrong_codes_at_once_ten_are_looked_at(person: User, clock: Any):
     enrolled(person)
     found = [
