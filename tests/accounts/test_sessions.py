@@ -15,8 +15,8 @@ from django.db import connection
 from django.test import Client
 
 from apps.accounts import pipeline
-from apps.accounts.models import Role, User
-from apps.accounts.pipeline import sessions
+from apps.accounts.models import ApiToken, LoginAttempts, Role, User
+from apps.accounts.pipeline import AccountError, sessions, tokens
 from apps.audit.api import events_after
 
 pytestmark = pytest.mark.django_db
@@ -204,3 +204,36 @@ def test_of_two_sign_ins_at_once_one_session_is_left():
             left += [[is_in(client) for client in both].count(True)]
     assert set(left) == {1}
     assert time.monotonic() - started < 300
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_that_is_issued_while_the_person_is_deactivated_does_not_outlive_it():
+    """Whichever comes first: afterwards there is no token of somebody who is deactivated."""
+    admin = User.objects.create_superuser("admin", password=PASSWORD)
+    user = User.objects.create_user("somebody", password=PASSWORD)
+
+    def sign_in(barrier: Barrier) -> str:
+        try:
+            barrier.wait()
+            return tokens.log_in("somebody", PASSWORD, otp="", address="")[1]
+        except AccountError as error:
+            return error.code
+        finally:
+            connection.close()
+
+    def deactivate(barrier: Barrier) -> None:
+        try:
+            barrier.wait()
+            pipeline.set_active(user, active=False, actor=admin.actor)
+        finally:
+            connection.close()
+
+    for _ in range(30):
+        barrier = Barrier(2, timeout=60)
+        with ThreadPoolExecutor(2) as pool:
+            signing, leaving = pool.submit(sign_in, barrier), pool.submit(deactivate, barrier)
+            assert signing.result().startswith(("hip_", "sign_in_anew", "login_invalid"))
+            leaving.result()
+        assert not ApiToken.objects.exists()
+        pipeline.set_active(user, active=True, actor=admin.actor)
+        LoginAttempts.objects.all().delete()

@@ -1,7 +1,5 @@
 """Tokens of people beside the matrix: worth what their person may do, and never taken for anything else."""
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,9 +11,8 @@ from matrix import ROWS
 from scene import PEOPLE, Scene
 from walk import got, prepared, send_with
 
-from apps.accounts import pipeline
-from apps.accounts.models import ApiToken, LoginAttempts, User
-from apps.accounts.pipeline import AccountError, people, tokens
+from apps.accounts.models import ApiToken
+from apps.accounts.pipeline import people, tokens
 from apps.federation.models import Agent, ModelVersion
 from apps.finetune.pipeline import lease
 
@@ -115,36 +112,3 @@ def test_a_wrong_token_is_refused_though_a_session_comes_with_it(scene: Scene, s
 
 def _now(scene: Scene) -> float:
     return scene.people["admin"].date_joined.timestamp()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_token_that_is_issued_while_the_person_is_deactivated_does_not_outlive_it():
-    """Whichever comes first: afterwards there is no token of somebody who is deactivated."""
-    admin = User.objects.create_superuser("admin", password=PASSWORD)
-    user = User.objects.create_user("somebody", password=PASSWORD)
-
-    def sign_in(barrier: Barrier) -> str:
-        try:
-            barrier.wait()
-            return tokens.log_in("somebody", PASSWORD, otp="", address="")[1]
-        except AccountError as error:
-            return error.code
-        finally:
-            connection.close()
-
-    def deactivate(barrier: Barrier) -> None:
-        try:
-            barrier.wait()
-            pipeline.set_active(user, active=False, actor=admin.actor)
-        finally:
-            connection.close()
-
-    for _ in range(30):
-        barrier = Barrier(2, timeout=60)
-        with ThreadPoolExecutor(2) as pool:
-            signing, leaving = pool.submit(sign_in, barrier), pool.submit(deactivate, barrier)
-            assert signing.result().startswith(("hip_", "sign_in_anew", "login_invalid"))
-            leaving.result()
-        assert not ApiToken.objects.exists()
-        pipeline.set_active(user, active=True, actor=admin.actor)
-        LoginAttempts.objects.all().delete()
