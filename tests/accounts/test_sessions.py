@@ -143,6 +143,22 @@ def test_staying_makes_a_session_last(cast: Any):
     assert Client().post("/account/session").status_code == 401
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="how this database is made to refuse writes")
+def test_a_page_is_shown_though_the_step_cannot_be_noted(cast: Any, caplog: pytest.LogCaptureFixture):
+    with time_machine.travel(NOW, tick=False) as clock:
+        client = browser()
+        clock.shift(MINUTE)
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA query_only=ON")
+            try:
+                assert is_in(client)
+            finally:
+                cursor.execute("PRAGMA query_only=OFF")
+        assert "could not be noted" in caplog.text
+        clock.shift(14 * MINUTE - 1)
+        assert is_in(client)
+
+
 def test_a_form_that_was_sent_too_late_leads_back_to_its_page(cast: Any):
     client = Client(headers={"Accept": "text/html"})
     for referer, back in {

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from test_every_page import PHONE, findings, focus_by_tab
 
 WITHIN_MS = 2000
-IDLE = 15 * 60
+IDLE, LONGEST = 15 * 60, 12 * 3600
 WARNING = "[data-session-warning]"
 
 
@@ -63,6 +63,17 @@ def test_a_warning_comes_before_the_end_and_staying_keeps_what_was_typed(window:
     expect(page.locator(WARNING)).to_be_hidden()
     assert hub.ask(front_desk.session_seconds, "uwe") > IDLE - 60
     assert page.input_value("#id_old_password") == "what was typed"
+
+
+def test_before_the_longest_time_is_over_the_page_says_so_and_offers_nothing(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    page.clock.install()
+    sign_in(page, "uwe")
+    page.goto("/account/")
+    hub.ask(front_desk.age_session, "uwe", LONGEST - 100, "started")
+    page.clock.fast_forward((IDLE - 110) * 1000)
+    expect(page.locator(WARNING)).to_contain_text("A session has a longest time")
+    expect(page.get_by_role("button", name="Stay signed in")).to_be_hidden()
 
 
 def test_no_warning_comes_where_somebody_went_on_in_another_tab(window: Window, hub: Hub) -> None:

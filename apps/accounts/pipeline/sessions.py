@@ -5,14 +5,16 @@ epoch: the row of a person has one, so of any number of sign-ins, at once or in 
 Times are seconds since 1970, kept in the session itself; `session_store.py` keeps its row as long as they say.
 """
 
+import logging
 import time
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, login
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -21,6 +23,7 @@ from apps.accounts.models import SessionEnd, User, ending
 from apps.accounts.pipeline.people import AccountError, end_tokens
 from apps.audit.api import record, transaction
 
+logger = logging.getLogger(__name__)
 # When it began, when somebody last did something in it, when somebody last proved in it who they are.
 STARTED, SEEN, PROVEN = "started", "seen", "proven"
 # Every step of a busy reader would be a write; who reads slowly is noted at each.
@@ -77,9 +80,16 @@ def note_start(sender: object, request: HttpRequest, **_: Any) -> None:  # noqa:
 def note_activity(session: SessionBase) -> None:
     """Note that the person did something; the session then lasts another while, up to its longest time."""
     now = int(time.time())
+    if now - session.get(SEEN, 0) < NOTED_EVERY:
+        return
     session.setdefault(STARTED, now)
-    if now - session.get(SEEN, 0) >= NOTED_EVERY:
-        session[SEEN] = now
+    session[SEEN] = now
+    try:
+        session.save()
+    except (OperationalError, UpdateError):
+        # A full disk, or somebody who signs out in this moment: whether the request can be answered is its own matter.
+        logger.exception("a step in a session could not be noted")
+    session.modified = False
 
 
 def note_proof(session: SessionBase) -> None:
