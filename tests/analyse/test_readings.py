@@ -155,6 +155,16 @@ def test_sending_is_refused_at_once_where_it_is_in_vain(hub, doctor, scan, monke
     assert codes == {"scan_sealed_wrong", "key_unknown", "image_too_large", "readings_waiting"}
 
 
+def test_a_full_disk_is_told_and_nothing_is_asked(hub, doctor, scan, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "write_file", full)
+    assert_refused(send(doctor, seal(scan, KEY)), 507, "hub_disk_full")
+    assert not Reading.objects.exists()
+    assert hub.paths() == []
+
+
 def test_a_reading_that_no_worker_took_is_told_and_forgotten(hub, doctor, scan, clock):
     _, url = sent(doctor, scan)
     clock.shift(timedelta(seconds=ask.PATIENCE_SECONDS + 1))

@@ -39,7 +39,8 @@ def ask(user: User, data: bytes, *, kid: str, address: str) -> Reading:
         address: from where.
 
     Raises:
-        Refusal: `scan_sealed_wrong` (422), `image_too_large` (413), `key_unknown` or `readings_waiting` (409).
+        Refusal: `scan_sealed_wrong` (422), `image_too_large` (413), `key_unknown` or `readings_waiting` (409),
+            `hub_disk_full` (507).
     """
     if len(data) < OVERHEAD:
         raise Refusal("scan_sealed_wrong", "What arrived is not a scan that was sealed for this hub.", 422)
@@ -51,7 +52,10 @@ def ask(user: User, data: bytes, *, kid: str, address: str) -> Reading:
     if Reading.objects.filter(user=user, answer=None, created_at__gte=since).count() >= MOST_WAITING:
         raise Refusal("readings_waiting", f"{MOST_WAITING} scans of yours wait already.", 409)
     reading = Reading(user=user, kid=kid)
-    storage.write_file(sealed_path(reading.pk), data)
+    try:
+        storage.write_file(sealed_path(reading.pk), data)
+    except OSError as error:
+        raise storage.disk_refusal(error) from error
     with transaction():
         reading.save(force_insert=True)
         record("reading.ask", actor=user.actor, obj=reading, visibility="admin", address=address, size=len(data))
