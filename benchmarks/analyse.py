@@ -41,12 +41,15 @@ START = """() => {
   const place = document.getElementById("analyse");
   const worker = new Worker(place.dataset.worker, { type: "module" });
   const url = new URL(place.dataset.model, window.location).href;
-  window.readScan = (text) => new Promise((resolve) => {
+  window.readScan = (text) => new Promise((resolve, reject) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const began = performance.now();
     worker.onmessage = ({ data }) => {
       if (data.kind === "stage") return;
-      if (data.kind === "error") throw new Error(data.detail);
+      if (data.kind === "error") {
+        reject(new Error(data.detail));
+        return;
+      }
       const { probabilities, maps, pixels, milliseconds } = data;
       const all = performance.now() - began;
       resolve({ probabilities, maps: maps.map((m) => Array.from(m)), pixels: Array.from(pixels), milliseconds, all });
