@@ -26,6 +26,8 @@ DOING: Mapping[str, str] = {
     "hospital-add": "adding a hospital",
     "hospital-code": "issuing a code",
     "lease": "the fine-tuning lease",
+    "lease-release": "ending the fine-tuning lease",
+    "lease-take": "taking the fine-tuning lease",
     "login": "signing in",
     "logout": "signing out",
     "model": "downloading the model",

@@ -3,11 +3,14 @@
 from django.urls import path
 
 from apps.finetune.api import lease, sign_in, uploads
+from apps.finetune.views import lease as lease_pages
 from apps.finetune.views import uploads as upload_pages
 
 V1 = "api/v1/"
 app_name = "finetune"
 urlpatterns = [
+    path("lease/take", lease_pages.take, name="lease-take"),
+    path("lease/release", lease_pages.release, name="lease-release"),
     path("models/upload/", upload_pages.upload, name="upload"),
     path("upload_model", uploads.UploadModelView.as_view(), name="upload-model"),
     path(V1 + "upload_model", uploads.UploadModelView.as_view(), name="v1-upload-model"),

@@ -32,6 +32,18 @@ LEASE: list[Row] = [
     row("finetune:lease", "POST", what="free", before=_free, everyone=403, doctors=200, admin=200),
     row("finetune:lease", "DELETE", everyone=403, people=409, admin=204, north_doctor=204),
     row("finetune:lease", "DELETE", what="free", before=_free, everyone=403, people=409),
+    # A form answers with the page, which says whether it worked; of another's lease it says that it did not.
+    row(
+        "finetune:lease-take",
+        "POST",
+        before=_free,
+        headers=BROWSER,
+        strangers=LOGIN,
+        people=403,
+        doctors=302,
+        admin=302,
+    ),
+    row("finetune:lease-release", "POST", headers=BROWSER, strangers=LOGIN, people=403, doctors=302, admin=302),
 ]
 
 
