@@ -111,10 +111,15 @@ class OwnPasswordForm(NewPasswordForm):
     )
 
 
+ROLES_HELP = (
+    "Administrators see and do everything. Doctors see their hospitals and get the model. Users look at the dashboard."
+)
+
+
 class ChangePersonForm(forms.Form):
     """A person's role and hospitals."""
 
-    role = forms.ChoiceField(choices=Role.choices)
+    role = forms.ChoiceField(choices=Role.choices, help_text=ROLES_HELP)
     hospitals = forms.ModelMultipleChoiceField(
         Hospital.objects.all(), required=False, widget=forms.CheckboxSelectMultiple
     )
@@ -127,4 +132,4 @@ class AddPersonForm(ChangePersonForm):
     username = forms.CharField(
         max_length=150, validators=[User.username_validator], widget=forms.TextInput(attrs={"autocomplete": "off"})
     )
-    role = forms.ChoiceField(choices=Role.choices, initial=Role.DOCTOR)
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.DOCTOR, help_text=ROLES_HELP)

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 # Name of the address -> what the caller was about to do.
 DOING: Mapping[str, str] = {
     "account-password": "changing the password",
+    "account-session": "keeping the session",
     "agent-check": "testing a connection",
     "agent-revoke": "revoking an agent",
     "analyse": "analysing a scan",
     "analyse-answer": "having a scan read on the hub",
     "analyse-ask": "having a scan read on the hub",
     "analyse-file": "downloading the model for the page",
+    "analyse-model": "downloading the model for the page",
     "audit": "looking at the audit",
     "audit-checkpoints": "fetching the checkpoints",
     "audit-entry": "looking at an entry of the audit",
@@ -49,6 +51,7 @@ DOING: Mapping[str, str] = {
     "upload": "uploading a model",
     "upload-model": "uploading a model",
     "v1-upload-model": "uploading a model",
+    "v1-logout": "signing out",
     "v1-model": "downloading the model",
     "v1-update": "sending an update",
     "version-decide": "deciding about a version",
@@ -66,8 +69,13 @@ _WHY = {
 
 def told_call(action: str, code: str) -> str:
     """Return what happened to a refused call; its action and code where there are no better words."""
-    name = action.partition(" ")[2].rpartition(":")[2]
-    return f"was refused {DOING.get(name, action)}: {_WHY.get(code, code)}"
+    method, _, address = action.partition(" ")
+    where, _, name = address.rpartition(":")
+    if where == "admin":
+        doing = "looking at the records" if method == "GET" else "changing the records"
+    else:
+        doing = DOING.get(name, f"a call ({action})")
+    return f"was refused {doing}: {_WHY.get(code, code)}"
 
 
 def told_admin(action: str) -> str:

@@ -112,7 +112,7 @@ EVENTS: Mapping[str, str] = {
     "agent.enrol": "enrolled an agent",
     "agent.revoked": "revoked an agent",
     "code.issue": "issued an enrolment code",
-    "code.expired": "{ended} an enrolment code",
+    "code.expired": "{ended}",
     "code.used": "used an enrolment code",
     "federation.configure": "changed the federation's settings: {settings}",
     "federation.create": "made the federation",
@@ -223,6 +223,6 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause
-    known["ended"] = "withdrew" if facts.get("withdrawn") else "expired"
+    known["ended"] = "withdrew an enrolment code" if facts.get("withdrawn") else "let an enrolment code expire"
     known["settings"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
     return told.format_map(known)

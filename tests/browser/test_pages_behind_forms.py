@@ -2,8 +2,10 @@
 
 import re
 
+import front_desk
 import pytest
 from conftest import Window, sign_in
+from harness import Hub
 from playwright.sync_api import Page, expect
 from test_every_page import PHONE, findings, focus_by_tab
 
@@ -44,6 +46,30 @@ def test_the_page_with_a_code_has_nothing_grave_and_fits_a_phone(window: Window,
 
 
 @pytest.mark.parametrize("width", [PHONE, 1280])
+def test_the_longest_name_of_a_person_fits_on_its_pages(window: Window, width: int) -> None:
+    page = window(width=width).new_page()
+    sign_in(page, "alice")
+    page.goto("/people/")
+    page.fill("input[name=username]", f"{width}-".ljust(100, "w"))
+    page.click("#add-person")
+    page.wait_for_selector("#link")
+    fits(page, width)
+    page.goto("/people/")
+    fits(page, width)
+    page.get_by_role("link", name=f"{width}-ww").click()
+    page.wait_for_selector("#issue-link")
+    fits(page, width)
+
+
+def fits(page: Page, width: int) -> None:
+    """Nothing is wider than the window, and no button stands outside of it."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    for box in page.locator("main .button, main button").all():
+        there = box.bounding_box()
+        assert there is None or there["x"] + there["width"] <= width
+
+
+@pytest.mark.parametrize("width", [PHONE, 1280])
 def test_the_longest_name_of_a_hospital_fits_on_its_pages(window: Window, width: int) -> None:
     page = window(width=width).new_page()
     sign_in(page, "alice")
@@ -53,22 +79,31 @@ def test_the_longest_name_of_a_hospital_fits_on_its_pages(window: Window, width:
     page.click("#add-hospital")
     page.wait_for_selector("#issue")
     for _ in range(2):
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for box in page.locator("main .button, main button").all():
-            there = box.bounding_box()
-            assert there is None or there["x"] + there["width"] <= width
+        fits(page, width)
         if page.locator("#issue").count():
             page.click("#issue")
             page.wait_for_selector("#enrol-code")
     page.goto("/")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    fits(page, width)
 
 
-def test_a_field_that_was_filled_in_wrongly_says_so_and_has_the_focus(window: Window) -> None:
+@pytest.mark.parametrize(
+    ("path", "button"),
+    [("/account/", "#change-password"), ("/account/second-factor/", "#set-up"), ("/people/", "#add-person"), ("", "")],
+    ids=["password", "second factor", "person", "confirm"],
+)
+def test_a_field_that_was_filled_in_wrongly_says_so_and_has_the_focus(
+    window: Window, hub: Hub, path: str, button: str
+) -> None:
     page = window().new_page()
-    sign_in(page, "uwe")
-    page.goto("/account/")
-    page.click("#change-password")
+    sign_in(page, "alice")
+    if not path:
+        hub.ask(front_desk.age_session, "alice", 11 * 60, "proven")
+    page.goto(path or "/people/")
+    page.click(button or "#add-person")
+    if not path:
+        page.fill("input[name=confirm_password]", "wrong")
+        page.click("#confirm-it")
     wrong = page.locator("main [aria-invalid=true]").first
     expect(wrong).to_be_focused()
     described = str(wrong.get_attribute("aria-describedby")).split()

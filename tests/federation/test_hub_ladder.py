@@ -1,5 +1,7 @@
 """What pages are made of: each hospital's place in a round, events as sentences, charts as coordinates."""
 
+import pytest
+
 from apps.accounts.pipeline import create_hospital
 from apps.federation import queries
 from apps.federation.charts import NARROW, line_chart
@@ -97,6 +99,22 @@ def test_what_was_refused_is_not_told_as_done():
     assert told == "gave a wrong present password, and changed nothing"
     assert sentence("admin.user.change", {}) == "changed user in Django admin"
     assert sentence("code.expired", {"withdrawn": True}) == "withdrew an enrolment code"
+    assert sentence("code.expired", {}) == "let an enrolment code expire"
+
+
+@pytest.mark.parametrize(
+    ("action", "doing"),
+    [
+        ("GET admin:accounts_user_changelist", "looking at the records"),
+        ("POST admin:accounts_user_change", "changing the records"),
+        ("GET accounts:people", "looking at the people"),
+        ("OTHER ?", "a call (OTHER ?)"),
+    ],
+)
+def test_every_refused_call_is_told_as_a_phrase(action, doing):
+    assert sentence(action, {"code": "permission_denied"}, "denied") == (
+        f"was refused {doing}: the role does not allow it"
+    )
 
 
 def test_whose_update_it_was_is_told_where_it_is_known():

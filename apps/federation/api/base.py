@@ -29,7 +29,6 @@ from hospintel_site.callers import client_address, method_of
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 5
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
-# HTTP lets a caller invent others.
 
 
 def find_agent(authorization: str) -> Agent:
