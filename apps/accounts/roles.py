@@ -38,6 +38,7 @@ MAY: Mapping[str, frozenset[Role]] = {
     "revoke_agents": ADMIN_ONLY,
     "steer_runs": ADMIN_ONLY,
     "review_models": ADMIN_ONLY,
+    "change_settings": ADMIN_ONLY,
 }
 
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]

@@ -1,9 +1,17 @@
 """What the portal's forms of the federation hold."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django import forms
 
+from apps.federation.models import Federation
+from apps.federation.pipeline.configure import FRACTIONS, PLAN_FIELDS, RANGES, Scalar, check, settings_of
 from apps.federation.pipeline.enrol import MOST_MINUTES, MOST_SAMPLES
 from apps.federation.pipeline.review import MOST_REASON
+from apps.federation.pipeline.step import Refusal
+from apps.federation.words import SETTINGS
+from hospintel_core.aggregate import RULES
 
 
 class RunForm(forms.Form):
@@ -30,3 +38,60 @@ class CodeForm(forms.Form):
 
     minutes = forms.IntegerField(min_value=5, max_value=MOST_MINUTES)
     max_samples = forms.IntegerField(min_value=1, max_value=MOST_SAMPLES)
+
+
+# Settings by when a change acts, in the page's order.
+OPEN_ROUND = tuple(RANGES.keys() - {"server_momentum"})
+BETWEEN_ROUNDS = ("rule", "server_momentum")
+
+
+class SettingsForm(forms.Form):
+    """A federation's settings; the pipeline's `check` judges each of them.
+
+    What the page showed comes back with it, so that only what the reader changed is changed: somebody else may have
+    changed another setting in the meantime.
+    """
+
+    def __init__(self, federation: Federation, data: Mapping[str, Any] | None = None) -> None:
+        shown = settings_of(federation)
+        super().__init__(data, initial={**shown, "mirror": "yes" if shown["mirror"] else "no"})
+        for name, text in SETTINGS.items():
+            self.fields[name] = _field(name)
+            self.fields[name].label = name.replace("_", " ").capitalize()
+            self.fields[name].help_text = f"{text[0].upper()}{text[1:]}."
+            self.fields[name].show_hidden_initial = True
+
+    def group(self, names: tuple[str, ...]) -> list[forms.BoundField]:
+        """Return these fields, in the table's order."""
+        return [self[name] for name in SETTINGS if name in names]
+
+    def groups(self) -> list[tuple[str, str, list[forms.BoundField]]]:
+        """Return a heading, when a change of it acts, and the fields of each part of the page."""
+        return [
+            ("Rounds and gate", "From now on, for an open round too.", self.group(OPEN_ROUND)),
+            ("Averaging", "From the next round on. Refused while a round is open.", self.group(BETWEEN_ROUNDS)),
+            ("Plan", "For runs that start later. A run keeps the plan it began with.", self.group(PLAN_FIELDS)),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        """Judge each value by itself, so that each error stands beside its field."""
+        for name in list(self.cleaned_data):
+            try:
+                check(name, self.cleaned_data[name])
+            except Refusal as refusal:
+                self.add_error(name, refusal.detail)
+        return self.cleaned_data
+
+    def changes(self) -> dict[str, Scalar]:
+        """Return what the reader changed."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
+
+
+def _field(name: str) -> forms.Field:
+    if name == "rule":
+        return forms.ChoiceField(choices=[(rule, rule) for rule in sorted(RULES)])
+    if name == "mirror":
+        return forms.TypedChoiceField(choices=[("yes", "yes"), ("no", "no")], coerce=lambda text: text == "yes")
+    if name in FRACTIONS or name == "learning_rate":
+        return forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}))
+    return forms.IntegerField()

@@ -5,7 +5,7 @@ from rest_framework.views import APIView
 
 from apps.federation.api import agents, audit, events, models, reports, runs, status, task, updates, versions
 from apps.federation.views import audit as audit_pages
-from apps.federation.views import dashboard, hospitals, rounds
+from apps.federation.views import dashboard, hospitals, rounds, settings
 from apps.federation.views import models as model_pages
 
 V1 = "api/v1/"
@@ -28,6 +28,8 @@ urlpatterns = [
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
     path("models/", model_pages.models, name="models"),
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
+    path("settings/", settings.settings_page, name="settings"),
+    path("settings/change", settings.change_settings, name="settings-change"),
     path("audit/", audit_pages.entries, name="audit"),
     path("audit/<int:seq>/", audit_pages.entry, name="audit-entry"),
     path("audit/verify", audit_pages.verify_now, name="audit-verify"),

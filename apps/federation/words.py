@@ -104,6 +104,22 @@ _MISSING = "Ask the hospitals that were missing. The round is tried again when a
 _NOT_AGAIN = "It is tried again when the run is resumed, or with a new run."
 
 
+# Setting of a federation -> what it does.
+SETTINGS: Mapping[str, str] = {
+    "min_updates": "updates that make a round, and agents that must be online for one to open",
+    "grace": "seconds a round waits for the others after that many",
+    "deadline": "seconds from a round's first update to its end",
+    "evaluate_quorum": "agents that judge a candidate before it is published; 0: none",
+    "evaluate_deadline": "seconds they have for it",
+    "gate_margin": "how much less accurate a candidate may be than its base",
+    "rule": "how updates are averaged: fedavg by samples, mean plainly",
+    "server_momentum": "share of the last round's movement that a round carries on; 0: none (plain averaging)",
+    "epochs": "local epochs a round, for runs that start later",
+    "batch_size": "scans in a training step, likewise",
+    "learning_rate": "of Adam, likewise",
+    "mirror": "yes or no: whether scans are also shown mirrored left to right, likewise",
+}
+
 Facts = Mapping[str, Any]
 
 
@@ -224,5 +240,14 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause
     known["ended"] = "withdrew an enrolment code" if facts.get("withdrawn") else "let an enrolment code expire"
-    known["settings"] = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    known["settings"] = _settings(facts)
     return told.format_map(known)
+
+
+def _settings(facts: Facts) -> str:
+    """Return what was set, and what it was until then; entries of older hubs lack that."""
+    changed = [name for name in facts if name in SETTINGS]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {facts[name]}" + (f" (was {facts[f'was_{name}']})" if f"was_{name}" in facts else "")
+        for name in changed
+    )

@@ -243,6 +243,8 @@ PAGES = [
     _form("audit-verify", admin=302),
     _form("audit-export", admin=200),
     page("models", people=200),
+    page("settings", people=403, admin=200),
+    _form("settings-change", form={"min_updates": "none"}, admin=200),
     page("analyse", people=200, users=403),
     page("analyse-model", people=200, users=403),
     # What is sent here is no sealed scan: a doctor who gets 422 was let in, and the bytes were looked at.

@@ -112,7 +112,8 @@ def test_set_federation_changes_what_is_named_and_the_audit_says_it(hub):
     hub.federation.refresh_from_db()
     assert (hub.federation.min_updates, hub.federation.plan["epochs"], hub.federation.deadline) == (1, 7, 1800)
     entry = hub.event(action="federation.configure")
-    assert (entry["actor"], entry["facts"]) == ("system:command", changed)
+    before = {"was_min_updates": 2, "was_gate_margin": 0.02, "was_rule": "fedavg", "was_epochs": 5}
+    assert (entry["actor"], entry["facts"]) == ("system:command", changed | before)
     typed("set_federation", *words)
     assert len(hub.events(action="federation.configure")) == 1
     run = Run.objects.get(pk=typed("start_run", "--rounds", "1")[0].strip())

@@ -28,6 +28,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 FRACTIONS = frozenset({"gate_margin", "server_momentum"})
 # How updates become a version: what an open round was begun with holds for it.
 COMBINING = frozenset({"rule", "server_momentum"})
+# Before the name of a setting in the audit: its value until then.
+WAS = "was_"
 PLAN_FIELDS = ("epochs", "batch_size", "learning_rate", "mirror")
 
 
@@ -62,38 +64,49 @@ def configure(federation: Federation, changes: Mapping[str, Scalar], *, actor: s
         federation.refresh_from_db()
         before = settings_of(federation)
         wanted = {name: value for name, value in changes.items() if before.get(name) != value}
-        _check(wanted, before)
+        for name, value in wanted.items():
+            check(name, value)
         if COMBINING & wanted.keys() and Round.objects.active().of(federation.pk).exists():
             raise Refusal("round_open", "A round is open by the old rule. Abort the run or wait for its end.", 409)
         fields: dict[str, object] = {name: value for name, value in wanted.items() if name not in PLAN_FIELDS}
         if len(fields) < len(wanted):
             fields["plan"] = _plan(federation, wanted)
         if fields:
-            facts: dict[str, Any] = dict(wanted)
+            facts: dict[str, Any] = {**wanted, **{f"{WAS}{name}": before[name] for name in wanted}}
             Federation.objects.filter(pk=federation.pk).update(**fields)
             record("federation.configure", actor=actor, obj=f"federation:{federation.pk}", **facts)
     federation.refresh_from_db()
     return _due(federation) if wanted else []
 
 
-def _check(wanted: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
-    for name, value in wanted.items():
-        if name not in known:
-            raise Refusal("setting_unknown", f"There is no setting {name}.", 400)
-        if name in RANGES:
-            least, most = RANGES[name]
-            kinds = {int, float} if name in FRACTIONS else {int}
-            # Not a number fails both comparisons.
-            if type(value) not in kinds or not least <= float(value) <= most:
-                raise Refusal("setting_range", f"{name} is from {least} to {most}.", 400)
-        elif name == "rule" and value not in RULES:
+def check(name: str, value: Scalar) -> None:
+    """Refuse a value that a setting cannot have.
+
+    Raises:
+        Refusal: `setting_unknown`, `setting_range`, `rule_unknown` or a `plan_*` code (400).
+    """
+    if name in RANGES:
+        least, most = RANGES[name]
+        kinds = {int, float} if name in FRACTIONS else {int}
+        # Not a number fails both comparisons.
+        if type(value) not in kinds or not least <= float(value) <= most:
+            raise Refusal("setting_range", f"{name} is from {least} to {most}.", 400)
+    elif name == "rule":
+        if value not in RULES:
             raise Refusal("rule_unknown", f"The rules are: {', '.join(sorted(RULES))}.", 400)
+    elif name in PLAN_FIELDS:
+        _planned({name: value})
+    else:
+        raise Refusal("setting_unknown", f"There is no setting {name}.", 400)
 
 
 def _plan(federation: Federation, wanted: Mapping[str, Scalar]) -> dict[str, object]:
-    changed = {name: value for name, value in wanted.items() if name in PLAN_FIELDS}
+    return _planned({**federation.plan, **{name: value for name, value in wanted.items() if name in PLAN_FIELDS}})
+
+
+def _planned(fields: Mapping[str, object]) -> dict[str, object]:
     try:
-        return Plan.from_dict({**federation.plan, **changed}).to_dict()
+        return Plan.from_dict(fields).to_dict()
     except PlanError as error:
         raise Refusal(error.code, error.detail, 400) from error
 
