@@ -13,6 +13,7 @@ from apps.federation.models import Federation
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.step import Refusal
 from apps.finetune.models import Lease
+from apps.finetune.pipeline.finish import end_jobs_of_lease
 from apps.finetune.states import LeaseState
 
 SYSTEM = "system:tick"
@@ -78,16 +79,24 @@ def _held(lease: Lease | None) -> Refusal:
 
 
 def renew(lease: Lease) -> Lease:
-    """Let a lease that still holds last on from now. Raises Refusal(lease_lost, 409) if it does not hold any more.
+    """Let a lease that still holds last on from now. Raises Refusal(lease_lost, 409) if it does not hold any more."""
+    guard(lease.federation_id, lease.token)
+    lease.refresh_from_db(fields=["until"])
+    return lease
 
-    Inside the transaction of a write this is what keeps a stale holder out: the row is held until the commit.
+
+def guard(federation_slug: str, token: int) -> None:
+    """Let the lease with this token last on from now; every write under it calls this in its own transaction.
+
+    It is what keeps a stale holder out: the lease's row is held until the commit.
+
+    Raises:
+        Refusal: `lease_lost` (409) where it does not hold any more.
     """
     now = timezone.now()
-    held = Lease.objects.filter(pk=lease.pk, state=LeaseState.HELD, until__gt=now)
+    held = Lease.objects.filter(federation=federation_slug, token=token, state=LeaseState.HELD, until__gt=now)
     if held.update(until=now + duration()) != 1:
         raise lost()
-    lease.until = now + duration()
-    return lease
 
 
 def held_by(user: User, federation: Federation) -> Lease:
@@ -154,3 +163,4 @@ def _end(lease: Lease, to: LeaseState, *, actor: str, by: str) -> None:
     if to == LeaseState.EXPIRED and not Lease.objects.filter(pk=lease.pk, until=lease.until).update(until=lease.until):
         raise Conflict("The lease was renewed.")
     advance(lease, to, actor=actor, changes={"ended_at": timezone.now()}, federation=lease.federation_id, by=by)
+    end_jobs_of_lease(lease.federation_id, lease.token, actor=actor)
