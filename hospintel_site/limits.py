@@ -41,6 +41,11 @@ _TABLE: tuple[tuple[re.Pattern[str], Limit], ...] = (
     (re.compile(r"(/api/v1)?/update/?"), Limit(10 * MIB, bytes_per_second=800)),
     # One scan that a doctor has the hub read, sealed in the browser (apps/analyse/pipeline/ask.py).
     (re.compile(r"/analyse/readings"), Limit(33 * MIB, bytes_per_second=64 * KIB, people=True)),
+    # Scans for the workbench: a few at a time from the page, a zip file from programs.
+    (
+        re.compile(r"/api/v1/jobs/[^/]+/scans/?|/workbench/[^/]+/"),
+        Limit(33 * MIB, bytes_per_second=64 * KIB, people=True),
+    ),
     # A whole Keras model with its optimizer's state (hospintel_core/uploaded.py), over half a megabit a second.
     (
         re.compile(r"(/api/v1)?/upload_model/?|/models/upload/?"),

@@ -163,8 +163,9 @@ LOGOUT_REDIRECT_URL = "accounts:login"
 LOGIN_MINUTES = env.integer("HOSPINTEL_LOGIN_MINUTES", 15, low=1, high=24 * 60)
 LOGIN_ATTEMPTS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_ATTEMPTS_OF_ADDRESS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS_OF_ADDRESS", 100, low=1, high=100_000)
-# The workbench: how long the lease lasts without a write of its holder.
+# The workbench: how long the lease lasts without a write of its holder; when the scans of a job go at the latest.
 LEASE_MINUTES = env.integer("HOSPINTEL_LEASE_MINUTES", 60, low=1, high=24 * 60)
+JOB_HOURS = env.integer("HOSPINTEL_JOB_HOURS", 24, low=1, high=7 * 24)
 # A browser session ends after so long without a step, and at the latest after so long.
 SESSION_IDLE_SECONDS = 60 * env.integer("HOSPINTEL_SESSION_IDLE_MINUTES", 15, low=5, high=12 * 60)
 SESSION_LONGEST_SECONDS = 3600 * env.integer("HOSPINTEL_SESSION_HOURS", 12, low=1, high=7 * 24)
@@ -203,6 +204,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "hospintel_site.openapi.finish"],
     "ENUM_NAME_OVERRIDES": {
+        "JobState": "apps.finetune.states.JobState",
         "ModelUploadState": "apps.finetune.states.ModelUploadState",
         "RoundState": "apps.federation.states.RoundState",
         "RunState": "apps.federation.states.RunState",

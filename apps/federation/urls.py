@@ -38,6 +38,7 @@ urlpatterns = [
     path("hospitals/add", hospitals.add_hospital, name="hospital-add"),
     path("hospitals/<slug:slug>/", hospitals.hospital, name="hospital"),
     path("hospitals/<slug:slug>/code", hospitals.issue_code, name="hospital-code"),
+    path("hospitals/<slug:slug>/workbench", hospitals.switch_workbench, name="hospital-workbench"),
     path("codes/<uuid:code_id>/withdraw", hospitals.withdraw_code, name="code-withdraw"),
     path("agents/<uuid:agent_id>/revoke", hospitals.revoke_agent, name="agent-revoke"),
     path("agents/<uuid:agent_id>/check", hospitals.check_agent, name="agent-check"),

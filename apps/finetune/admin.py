@@ -22,3 +22,13 @@ class ModelUploadAdmin(LookOnlyAdmin):
     list_display = ("id", "federation", "author", "state", "code", "size", "received_at")
     list_filter = ("state",)
     list_select_related = ("author",)
+
+
+@admin.register(models.Job)
+class JobAdmin(LookOnlyAdmin):
+    """Fine-tuning jobs; their scans are for their owners alone."""
+
+    list_display = ("id", "federation", "owner", "base", "state", "code", "created_at", "erased_at")
+    list_filter = ("state",)
+    list_select_related = ("owner", "base")
+    exclude = ("claim",)

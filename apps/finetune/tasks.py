@@ -1,18 +1,27 @@
 """What the workers and the tick do here."""
 
+import time
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.audit.api import on_commit
 from apps.federation.tasks import enqueue
-from apps.finetune.pipeline import upload_model
+from apps.finetune.pipeline import claim, finish, jobs, upload_model
+from apps.finetune.pipeline import train as training
 from apps.finetune.pipeline.lease import expire_leases
 from hospintel_site.celery import hub_task
 
 
 def tick() -> None:
-    """Do what time does: end the leases whose time is over, have uploads read whose worker died."""
+    """Do what time does: end leases and jobs whose time is over, have done again what a worker died over."""
     expire_leases()
+    jobs.end_old_jobs(settings.JOB_HOURS)
+    for pk in claim.due():
+        have_trained(pk)
+    for pk in finish.left_over(time.time()):
+        finish.erase_quietly(pk)
     for pk in upload_model.due():
         have_model_read(pk)
     upload_model.tidy()
@@ -27,3 +36,14 @@ def read_model(*, pk: str) -> None:
 def have_model_read(pk: UUID) -> None:
     """Have a worker read an uploaded model, once the caller's transaction has committed."""
     on_commit(partial(read_model.apply_async, kwargs={"pk": str(pk)}))
+
+
+@hub_task(queue="training", name="finetune.train")
+def train(*, pk: str) -> None:
+    """Do a job."""
+    training.train(UUID(pk))
+
+
+def have_trained(pk: UUID) -> None:
+    """Have a worker do a job, once the caller's transaction has committed."""
+    on_commit(partial(train.apply_async, kwargs={"pk": str(pk)}))

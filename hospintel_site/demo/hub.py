@@ -45,7 +45,7 @@ def people_and_codes(options: Options, passwords: Mapping[str, str]) -> Iterator
         hospital = create_hospital(name, actor=DEMO)
         if name == options.names[0]:
             add_member(doctor, hospital, actor=DEMO)
-        enrol.join(federation, hospital, actor=DEMO)
+        enrol.switch_workbench(enrol.join(federation, hospital, actor=DEMO), on=True, actor=DEMO)
         yield enrol.issue_code(hospital, actor=DEMO)[0]
 
 

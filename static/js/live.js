@@ -11,6 +11,7 @@ const POLL_MS = 3000;
 const QUIET_MS = 250;
 // An agent that falls silent makes no event: look anyway, now and then.
 const IDLE_MS = 30000;
+const WORKING_MS = 1000;
 let seq = Number(part?.dataset.living || 0);
 let refreshTimer = null;
 let pollTimer = null;
@@ -109,5 +110,7 @@ function connect() {
 
 if (part) {
   connect();
+  // What a worker is at grows without events.
+  setInterval(() => part.querySelector("[data-working]") && refreshSoon(0), WORKING_MS);
   setInterval(() => document.visibilityState === "visible" && refreshSoon(0), IDLE_MS * (0.75 + Math.random() / 2));
 }

@@ -177,6 +177,8 @@ HOSPITALS = [
     page("hospital", what="unknown", path=lambda s: {"slug": "nowhere"}, people=404),
     _form("hospital-code", path=_hospital("north"), form=CODE, admin=200),
     _form("hospital-code", what="unknown", path=lambda s: {"slug": "nowhere"}, form=CODE, admin=404),
+    _form("hospital-workbench", path=_hospital("north"), form={"on": "0"}, admin=302),
+    _form("hospital-workbench", what="unknown", path=lambda s: {"slug": "nowhere"}, form={"on": "1"}, admin=404),
     _form("code-withdraw", path=lambda s: {"code_id": s.codes["north"].pk}, admin=302),
     _form("code-withdraw", what="unknown", path=lambda s: {"code_id": nothing()}, admin=404),
     _form("agent-revoke", path=_agent("north"), admin=302),

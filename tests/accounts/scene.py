@@ -5,6 +5,7 @@ It is built once a process and copied for each call, so that no call sees what a
 
 import uuid
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from django.apps import apps
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 from hub_client import HubClient
 from hub_driver import Hub
+from PIL import Image
 from site_agent import SiteAgent, report
 from world import SYSTEM, World, build
 
@@ -29,10 +31,10 @@ from apps.accounts.models import (
 )
 from apps.accounts.pipeline import add_member, change_role
 from apps.analyse.models import Reading
-from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Round
+from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Participation, Round
 from apps.federation.pipeline import enrol, storage
 from apps.finetune.models import ModelUpload
-from apps.finetune.pipeline import lease
+from apps.finetune.pipeline import jobs, lease, scans
 
 # Who calls. The outsider is a doctor who belongs to no hospital; Island's hospital takes part in no federation.
 PEOPLE = ("admin", "north_doctor", "north_user", "south_doctor", "south_user", "outsider")
@@ -115,6 +117,16 @@ def _held(hub: Hub) -> ModelVersion:
     )
 
 
+def _job(doctor: User, hospital: Hospital) -> None:
+    """A draft of a job with one scan, of who has the lease; the workbench is on for that hospital alone."""
+    participation = Participation.objects.get(hospital=hospital)
+    enrol.switch_workbench(participation, on=True, actor=SYSTEM)
+    file = BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    file.seek(0)
+    scans.add(jobs.create(doctor, participation.federation), [("a.png", file)], label=0)
+
+
 def _upload(doctor: User) -> None:
     """The lease, and a model that its holder uploaded, which was refused."""
     held = lease.take(doctor)
@@ -150,6 +162,7 @@ def build_scene() -> Scene:
     Reading.objects.create(user=owner, kid="k")
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     _upload(people["north_doctor"])
+    _job(people["north_doctor"], world.cast.north)
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
     }

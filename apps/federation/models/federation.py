@@ -47,6 +47,8 @@ class Participation(models.Model):
 
     federation = models.ForeignKey(Federation, on_delete=models.PROTECT, related_name="participations")
     hospital = models.ForeignKey("accounts.Hospital", on_delete=models.PROTECT, related_name="participations")
+    # Whether its doctors may bring scans to the hub to fine-tune with.
+    workbench = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

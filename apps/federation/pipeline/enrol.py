@@ -40,6 +40,15 @@ def join(federation: Federation, hospital: Hospital, *, actor: str) -> Participa
     return participation
 
 
+def switch_workbench(participation: Participation, *, on: bool, actor: str) -> None:
+    """Let the doctors of a hospital bring scans to the hub to fine-tune with, or no more."""
+    with transaction():
+        if Participation.objects.filter(pk=participation.pk, workbench=not on).update(workbench=on):
+            hospital = participation.hospital
+            record("hospital.workbench", actor=actor, obj=hospital, visibility=hospital.visibility, on=on)
+    participation.workbench = on
+
+
 def add_hospital(federation: Federation, name: str, *, actor: str) -> Hospital:
     """Create a hospital that takes part in a federation. Raises AccountError(name_invalid | name_taken)."""
     with transaction():

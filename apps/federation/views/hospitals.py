@@ -61,6 +61,7 @@ def hospital(request: HttpRequest, slug: str) -> HttpResponseBase:
         "hospital": found,
         "headline": hospitals_of.hospital_headline(found, agents),
         "agents": agents,
+        "participation": federation.participations.filter(hospital=found).first(),
         "codes": hospitals_of.open_codes(found),
         "contributions": hospitals_of.contributions(found),
         "members": found.memberships.select_related("user").order_by("user__username"),
@@ -85,6 +86,17 @@ def issue_code(request: HttpRequest, slug: str) -> HttpResponseBase:
     # One option a line: a screen that is too narrow breaks a long line inside of one.
     line, secure = enrol_line(address).replace(" --", " \\\n  --"), address.startswith("https://")
     return show(request, "code", {"hospital": found, "code": code, "row": row, "line": line, "secure": secure})
+
+
+@require_POST
+@require("invite_hospitals")
+def switch_workbench(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Switch the workbench on or off for the doctors of a hospital."""
+    found, on = _own(request, slug), request.POST.get("on") == "1"
+    participation = enrol.join(federation_of_the_page(), found, actor=person(request).actor)
+    enrol.switch_workbench(participation, on=on, actor=person(request).actor)
+    messages.success(request, f"The workbench is {'on' if on else 'off'} for the doctors of {found.name}.")
+    return redirect("hospital", slug)
 
 
 @require_POST

@@ -1,13 +1,13 @@
-"""The end of a job, however it ends: its scans go at once, and the audit says so."""
+"""The end of a job, however it ends: its scans go within seconds, and the audit says so."""
 
 import logging
 from collections.abc import Mapping
-from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from apps.audit.api import Conflict, advance, on_commit, record, transaction
+from apps.audit.api import Conflict, advance, record, transaction
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import vault
 from apps.finetune.states import JOB_ACTIVE, JobState
@@ -15,20 +15,19 @@ from hospintel_core.errors import KeyFileError
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system:workbench"
+# A job has its key a moment before its row.
+FRESH_SECONDS = 60
 
 
-def end_job(
-    job: Job, to: JobState, *, actor: str, code: str = "", changes: Mapping[str, object] | None = None
-) -> None:
-    """Move an active job to its end, inside the caller's transaction; its scans are deleted after the commit.
+def end_job(job: Job, to: JobState, *, actor: str, code: str = "", changes: Mapping[str, object] | None = None) -> None:
+    """Move an active job to its end, inside the caller's transaction; its scans go after the commit, by the tick.
 
     Raises:
         Conflict: it has ended, or moved on, in the meantime.
     """
-    facts: dict[str, object] = {"code": code} if code else {}
+    facts: dict[str, Any] = {"code": code} if code else {}
     ended = {**(changes or {}), "code": code, "ended_at": timezone.now(), "claim": None}
     advance(job, to, actor=actor, changes=ended, visibility=job.visibility, **facts)
-    on_commit(partial(erase_quietly, job.pk))
 
 
 def end_jobs_of_lease(federation_slug: str, token: int, *, actor: str) -> None:
@@ -63,3 +62,11 @@ def erase_quietly(job_id: UUID) -> None:
         erase(job_id)
     except (OSError, KeyFileError):
         logger.exception("the scans of job %s cannot be deleted; trying again", job_id)
+
+
+def left_over(now: float) -> set[UUID]:
+    """Return the jobs that have ended and have scans, and of what never came to be a job or was to be gone."""
+    ended = set(Job.objects.filter(erased_at=None).exclude(state__in=JOB_ACTIVE).values_list("pk", flat=True))
+    kept = vault.kept(now - FRESH_SECONDS)
+    active = set(Job.objects.filter(pk__in=kept, state__in=JOB_ACTIVE).values_list("pk", flat=True))
+    return ended | (kept - active)

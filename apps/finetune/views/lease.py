@@ -19,7 +19,7 @@ def take(request: HttpRequest) -> HttpResponseBase:
         pipeline.take(person(request), federation_of_the_page())
         return []
 
-    return act(request, "You have the fine-tuning lease.", go, back="finetune:upload")
+    return act(request, "You have the fine-tuning lease.", go, back=_back(request))
 
 
 @require_POST
@@ -31,4 +31,9 @@ def release(request: HttpRequest) -> HttpResponseBase:
         pipeline.give_back(person(request), federation_of_the_page())
         return []
 
-    return act(request, "The fine-tuning lease is free again.", go, back="finetune:upload")
+    return act(request, "The fine-tuning lease is free again.", go, back=_back(request))
+
+
+def _back(request: HttpRequest) -> str:
+    """Return the page that the form stood on."""
+    return "finetune:workbench" if request.POST.get("from") == "workbench" else "finetune:upload"

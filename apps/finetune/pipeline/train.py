@@ -1,0 +1,153 @@
+"""The worker's part of a job: features of the scans, then the head from the chosen version's, measured twice.
+
+Safe to run twice: a second run takes the job only where the first gave no sign of life, and gives the same head.
+"""
+
+import logging
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.conf import settings
+
+from apps.federation.pipeline import storage
+from apps.finetune.models import Job, Scan
+from apps.finetune.pipeline import vault
+from apps.finetune.pipeline.claim import Claim, LostError, take
+from apps.finetune.states import JobState
+from hospintel_core import architectures, dataset, features, training, weights
+from hospintel_core.backbone import Backbone, load_backbone
+from hospintel_core.errors import CoreError, TrainingError
+from hospintel_core.plan import Plan
+from hospintel_core.report import Report
+
+logger = logging.getLogger(__name__)
+PROGRESS_SECONDS = 1.0
+
+
+@lru_cache(maxsize=1)
+def _backbone(name: str, weights_path: str) -> Backbone:
+    """Return a base that is ready to run; a process keeps it for its next job."""
+    return load_backbone(architectures.get(name), Path(weights_path) if weights_path else None)
+
+
+def train(job_id: UUID) -> None:
+    """Do a job that waits for a worker, or one whose worker died; nothing happens where there is nothing to do."""
+    claim = take(job_id)
+    if claim is None:
+        return
+    with claim:
+        try:
+            _Training(claim).run()
+        except LostError:
+            logger.info("job %s was cancelled, or is another worker's", job_id)
+        except CoreError as error:
+            logger.exception("job %s failed: %s", job_id, error.code)
+            _fail(claim, error.code)
+
+
+def _fail(claim: Claim, code: str) -> None:
+    try:
+        claim.end(JobState.FAILED, code=code)
+    except LostError:
+        logger.info("job %s had ended already", claim.job.pk)
+
+
+class _Training:
+    """One attempt."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim, self.job = claim, claim.job
+        self.architecture = architectures.get(self.job.federation.architecture)
+        plan = Plan.from_dict(self.job.federation.plan).to_dict()
+        self.plan = Plan.from_dict({**plan, "epochs": self.job.epochs})
+        self.progress: dict[str, Any] = {}
+        self.told_at = 0.0
+
+    def run(self) -> None:
+        """Prepare, train, measure, end the job. Raises LostError, CoreError."""
+        if self.job.state != JobState.PREPARING:
+            self.claim.move(JobState.PREPARING)
+        found, mirrored = self._features()
+        held = np.array([dataset.is_validation(digest) for digest in found.digests], dtype=bool)
+        base = storage.read_head(self.job.base.digest, self.architecture.head_schema)
+        self.claim.move(JobState.TRAINING)
+        evaluate = partial(
+            training.evaluate_head, self.architecture, features=found.features[held], labels=found.labels[held]
+        )
+        head = self._head(base, found, mirrored, ~held)
+        report = {"held_out": {"before": evaluate(base).to_dict(), "after": evaluate(head).to_dict()}}
+        digest = storage.store_head(weights.dumps(head))
+        self._tell(force=True)
+        self.claim.end(JobState.DONE, digest=digest, report=report)
+
+    def _features(self) -> tuple[features.Extracted, features.Extracted | None]:
+        """Compute the features of every scan, and of their mirror images where the plan shows those too."""
+        views = [False, True] if self.plan.mirror else [False]
+        found = []
+        for number, mirror in enumerate(views):
+            one = features.extract(
+                self._dataset(),
+                self.architecture,
+                lambda: _backbone(self.architecture.name, str(settings.BASE_WEIGHTS or "")),
+                on_progress=partial(self._prepared, number, len(views)),
+                mirror=mirror,
+            )
+            if one.problems:
+                raise TrainingError("no_samples", "A scan of the job cannot be read any more.")
+            found.append(one)
+        return found[0], found[1] if self.plan.mirror else None
+
+    def _dataset(self) -> dataset.Dataset:
+        rows = Scan.objects.filter(job=self.job)
+        scans = tuple(
+            dataset.Scan(str(row.pk), row.label, partial(vault.read, self.job.pk, row.pk))
+            for row in rows
+            if row.label is not None
+        )
+        return dataset.Dataset(scans, lambda: None)
+
+    def _prepared(self, view: int, views: int, done: int, total: int) -> None:
+        if self.claim.lost.is_set():
+            raise LostError
+        self._tell(prepared=view * total + done, of=views * total)
+
+    def _head(
+        self, base: weights.Arrays, found: features.Extracted, mirrored: features.Extracted | None, rows: Any
+    ) -> weights.Arrays:
+        try:
+            return training.train_head(
+                self.architecture,
+                base,
+                found.features[rows],
+                found.labels[rows],
+                self.plan,
+                # A job that is done again gives the same head.
+                seed=self.job.pk.int % 2**32,
+                mirrored=None if mirrored is None else mirrored.features[rows],
+                on_epoch=self._epoch_done,
+                should_stop=self.claim.lost.is_set,
+            )[0]
+        except TrainingError as error:
+            if error.code == "training_stopped":
+                raise LostError from error
+            raise
+
+    def _epoch_done(self, result: training.EpochResult) -> None:
+        told = {"epoch": result.epoch, "loss": round(result.loss, 4), "accuracy": round(result.accuracy, 4)}
+        self._tell(epochs=[*self.progress.get("epochs", []), told], of_epochs=self.plan.epochs)
+
+    def _tell(self, *, force: bool = False, **news: Any) -> None:
+        self.progress |= news
+        if force or time.monotonic() - self.told_at >= PROGRESS_SECONDS:
+            self.told_at = time.monotonic()
+            self.claim.tell(self.progress)
+
+
+def measured(job: Job, which: str) -> Report | None:
+    """Return what was measured on the held-out scans: `before` or `after`."""
+    found = job.report.get("held_out", {}).get(which)
+    return None if found is None else Report.from_dict(found, len(job.federation.classes), 1_000_000)

@@ -1,0 +1,85 @@
+"""Which jobs and scans a person may see, and what is told of them."""
+
+from typing import Any
+
+from apps.accounts.models import User
+from apps.accounts.roles import may
+from apps.federation.models import Federation
+from apps.finetune.models import Job, Scan
+from apps.finetune.pipeline.train import measured
+from hospintel_core.metrics import wilson_interval
+from hospintel_core.report import Report
+
+SHOWN = 50
+
+
+def jobs_of(user: User, federation: Federation | None = None) -> Any:
+    """Return the jobs that a person may see: their own, or everybody's for administrators; newest first."""
+    found = Job.objects.select_related("federation", "owner", "base", "version", "hospital").order_by("-created_at")
+    if federation is not None:
+        found = found.filter(federation=federation)
+    return found if may(user, "see_every_hospital") else found.filter(owner=user)
+
+
+def scans_of(job: Job, user: User) -> Any:
+    """Return the scans of a job: its owner's alone, not even an administrator's."""
+    return Scan.objects.filter(job=job) if job.owner_id == user.pk else Scan.objects.none()
+
+
+def figures_of(job: Job) -> list[dict[str, Any]]:
+    """Return the report's rows: all scans held out, then each class; before and after, each a share with its interval.
+
+    Shares are of 1, intervals Wilson's of 95 %; None where a class has no scan held out.
+    """
+    before, after = measured(job, "before"), measured(job, "after")
+    if before is None or after is None:
+        return []
+    rows = [{"name": "all", "n": after.n, "before": _share(before), "after": _share(after)}]
+    for index, name in enumerate(job.federation.classes):
+        n = sum(after.confusion[index])
+        rows.append({"name": name, "n": n, "before": _share(before, index), "after": _share(after, index)})
+    return rows
+
+
+def _share(report: Report, index: int | None = None) -> dict[str, float] | None:
+    if index is None:
+        right, n = report.correct, report.n
+    else:
+        right, n = report.confusion[index][index], sum(report.confusion[index])
+    if not n:
+        return None
+    low, high = wilson_interval(right, n)
+    return {"accuracy": right / n, "low": low, "high": high}
+
+
+def refused_words(code: str) -> str:
+    """Return why a job ended without a model, for people."""
+    return _WORDS.get(code, f"The job failed ({code}). The hub's log says why.")
+
+
+_WORDS = {
+    "cancelled": "The job was cancelled.",
+    "lease_lost": "The lease ended before the job did. Take it again and begin a new job.",
+    "job_old": "The job was not finished in time.",
+    "worker_lost": "The worker died over this job three times. Try fewer scans, and look into the hub's log.",
+    "scan_gone": "Its scans are gone from the hub's disk. Begin a new job.",
+    "scan_damaged": "A scan was damaged on the hub's disk. Begin a new job.",
+    "training_not_finite": "The training diverged. Lower the learning rate of the federation's plan.",
+    "base_weights_missing": "The weights of the base are not on the hub. An administrator puts them there.",
+}
+
+
+def counts_of(job: Job) -> list[tuple[str, int]]:
+    """Return each class with how many scans the job has of it, and had when they are deleted."""
+    names = job.federation.classes
+    if job.counts:
+        return [(name, sum(job.counts.get(name, [0, 0]))) for name in names]
+    labels = list(Scan.objects.filter(job=job).values_list("label", flat=True))
+    return [(name, labels.count(index)) for index, name in enumerate(names)]
+
+
+def confusions_of(job: Job) -> list[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
+    """Return the confusion counts before and after: class (the truth) and how often it was taken for each."""
+    found = [(which, measured(job, which)) for which in ("before", "after")]
+    names = job.federation.classes
+    return [(which, list(zip(names, report.confusion, strict=True))) for which, report in found if report is not None]
