@@ -33,7 +33,9 @@ PART = "/api/v1/rounds/1/update"
         ("/upload_model", 64 * KIB, 129 * MIB),
         ("/api/v1/upload_model", 64 * KIB, 129 * MIB),
         ("/models/upload/", 64 * KIB, 129 * MIB),
-        ("/api/v1/jobs/7/scans", 64 * KIB, 64 * KIB),
+        ("/api/v1/jobs/7/scans", 64 * KIB, 33 * MIB),
+        ("/workbench/7/", 64 * KIB, 33 * MIB),
+        ("/workbench/7/train", 64 * KIB, 64 * KIB),
         ("/update/../x", 64 * KIB, 64 * KIB),
     ],
 )

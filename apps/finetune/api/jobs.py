@@ -216,11 +216,14 @@ class ScansView(WorkbenchView):
         request={"multipart/form-data": {"type": "object", "properties": _FILES, "required": ["file"]}},
         responses={
             200: AddedAnswer,
-            **person_refusals({400: "bad_request class_unknown", 413: "body_too_large", 422: "scans_refused", **WRITE}),
+            **person_refusals({400: "bad_request class_unknown", 413: "body_too_large", 422: "image_format image_mismatch image_unreadable image_too_large conflicting_label", **WRITE}),
         },
     )
     def post(self, request: Request, job_id: UUID) -> Response:
-        """Bring scans; each is made anew of its pixels alone and kept sealed. 422 where none could be taken."""
+        """Bring scans; each is made anew of its pixels alone and kept sealed.
+
+        422, with the first file's code, where none could be taken.
+        """
         job = self.own(job_id)
         added = scans.add(job, sent(request), label=scans.label_of(job, str(request.POST.get("class_name", ""))))
         answer = added_answer(added, job.federation.classes)
