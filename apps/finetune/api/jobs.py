@@ -43,6 +43,7 @@ _FILES: dict[str, Any] = {
     },
     "class_name": {"type": "string", "description": "The class of the files that no folder names; may be left out."},
 }
+_NO_SCANS = "image_format image_mismatch image_unreadable image_too_large conflicting_label job_full"
 WRITE = {404: "not_found", 409: "lease_lost job_state"}
 
 
@@ -216,7 +217,7 @@ class ScansView(WorkbenchView):
         request={"multipart/form-data": {"type": "object", "properties": _FILES, "required": ["file"]}},
         responses={
             200: AddedAnswer,
-            **person_refusals({400: "bad_request class_unknown", 413: "body_too_large", 422: "image_format image_mismatch image_unreadable image_too_large conflicting_label", **WRITE}),
+            **person_refusals({400: "bad_request class_unknown", 413: "body_too_large", 422: _NO_SCANS, **WRITE}),
         },
     )
     def post(self, request: Request, job_id: UUID) -> Response:
