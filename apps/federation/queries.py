@@ -55,9 +55,10 @@ class VersionRow:
     alarm: str
 
 
-def version_rows(federation: Federation, hospitals: Hospitals, limit: int = 50) -> list[VersionRow]:
-    """Return the newest published versions, newest first, for a reader who sees what is these hospitals' own."""
-    versions = federation.versions.exclude(number=None).select_related("round", "parent").order_by("-number")[:limit]
+def version_rows(federation: Federation, hospitals: Hospitals, limit: int = 50, first: int = 0) -> list[VersionRow]:
+    """Return published versions from the `first` on, newest first, for a reader who sees what is these hospitals'."""
+    numbered = federation.versions.exclude(number=None).select_related("round", "parent").order_by("-number")
+    versions = numbered[first : first + limit]
     found = versions.prefetch_related(Prefetch("evaluations", Evaluation.objects.select_related("agent")))
     consumed = Update.objects.filter(state=UpdateState.CONSUMED, round__in=[version.round_id for version in found])
     counted = dict(consumed.values_list("round").annotate(Count("pk")))

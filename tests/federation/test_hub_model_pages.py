@@ -6,10 +6,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from looking import BROWSER, LIVE, browser, do, page_of, see
+from proposing import proposed
 from site_agent import report
 
 from apps.federation.models import ModelVersion, Round
 from apps.federation.pipeline import publish
+from apps.federation.views import models
 
 # --- Models -----------------------------------------------------------------------------------------------------------
 
@@ -75,6 +77,38 @@ def test_a_held_version_waits_on_the_page_for_an_administrators_word(held, cast,
     assert said in do(cast.admin, f"/models/{held.pk}/{verb}", reason="seen")
     held.refresh_from_db()
     assert held.state == state
+
+
+def test_versions_are_shown_a_page_at_a_time(two_versions, cast, monkeypatch):
+    monkeypatch.setattr(models, "VERSIONS_A_PAGE", 1)
+    first, second = (see(cast.reader, f"/models/?page={number}") for number in (1, 2))
+    assert ("Older" in first, "Newer" in first) == (True, False)
+    assert ("Older" in second, "Newer" in second) == (False, True)
+    assert ("round 1 , version 1" in first, "round 1 , version 1" in second) == (True, False)
+    for page in (first, second):
+        assert "Version 2 is the current model." in page
+        assert "Version 2 by class" in see(cast.admin, "/models/")
+
+
+def test_what_a_proposals_job_measured_is_for_its_author_and_those_who_decide(hub, cast):
+    measured = {"held_out": {"before": report(7).to_dict(), "after": report(9).to_dict()}}
+    version = proposed(hub, cast.north_doctor, report=measured, note="our scanner")
+    for reader, may_see in ((cast.admin, True), (cast.north_doctor, True), (cast.south_doctor, False)):
+        page = see(reader, "/models/")
+        assert "proposed by north_doctor" in page
+        assert "our scanner" in page
+        assert ("7 of 10 (39.7 % to 89.2 %)" in page) == may_see
+        assert ("9 of 10 (59.6 % to 98.2 %)" in page) == may_see
+    do(cast.admin, f"/models/{version.pk}/publish", reason="better")
+    page = see(cast.admin, "/models/")
+    assert "proposed by north_doctor; published by an admin: better by admin" in page
+
+
+def test_an_author_finds_no_buttons_on_their_own_proposal(hub, cast):
+    proposed(hub, cast.admin)
+    page = see(cast.admin, "/models/")
+    assert "You proposed it: another administrator decides." in page
+    assert "Reason (needed)" not in page
 
 
 def test_an_alarm_names_the_version_and_leads_to_the_models(two_versions, cast):

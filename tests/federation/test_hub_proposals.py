@@ -8,31 +8,16 @@ import pytest
 from django.db import connections
 from hub_client import HubClient
 from hub_driver import assert_refused
+from proposing import changed_head, proposed
 from site_agent import report
 
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline import storage
-from apps.federation.pipeline.propose import propose
 from apps.federation.pipeline.review import publish_held, reject
 from apps.federation.pipeline.step import Refusal
-from hospintel_core import architectures, weights
 from hospintel_core.errors import WeightsError
 
-SCHEMA = architectures.get("pixels-head16").head_schema
 CROWD = 50
-
-
-def changed_head(hub, by=0.001):
-    """The current head with every value moved a little, stored."""
-    hub.federation.refresh_from_db()
-    head = storage.read_head(hub.federation.current.digest, SCHEMA)
-    return storage.store_head(weights.dumps({name: array + np.float32(by) for name, array in head.items()}))
-
-
-def proposed(hub, author, **fields):
-    digest = fields.pop("digest", None) or changed_head(hub, fields.pop("by", 0.001))
-    known = {"source": "FINE_TUNE", "parent": hub.federation.current, "author": author, **fields}
-    return propose(hub.federation, digest=digest, **known)[0]
 
 
 def decide(user, version, verb, **body):

@@ -2,13 +2,14 @@
 
 from uuid import UUID
 
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.roles import require
-from apps.federation import figures, queries
+from apps.federation import figures, queries, reviews
 from apps.federation.forms import ReasonForm
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.decide import decide
@@ -18,25 +19,32 @@ from apps.federation.states import VersionState
 from apps.federation.views.page import act, federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
 
+VERSIONS_A_PAGE = 50
+
 
 @require_safe
 @require("see_dashboard")
 def models(request: HttpRequest) -> HttpResponseBase:
-    """Show the published versions and those that wait for an administrator."""
-    federation, hospitals = federation_of_the_page(), own_hospitals(person(request))
-    versions = queries.version_rows(federation, hospitals, limit=200)
-    held = federation.versions.filter(state=VersionState.HELD).select_related("parent", "round").order_by("-created_at")
-    current = versions[0] if versions else None
+    """Show the published versions, a page at a time, and those that wait for an administrator."""
+    federation, reader = federation_of_the_page(), person(request)
+    hospitals = own_hospitals(reader)
+    numbered = federation.versions.exclude(number=None).order_by("-number")
+    page = Paginator(numbered, VERSIONS_A_PAGE).get_page(request.GET.get("page"))
+    first = max(0, page.start_index() - 1)
+    versions = queries.version_rows(federation, hospitals, limit=VERSIONS_A_PAGE, first=first)
+    held = federation.versions.filter(state=VersionState.HELD).order_by("-created_at")
+    waiting = held.select_related("parent", "round", "author", "federation")
     return show(
         request,
         "models",
         {
             "federation": federation,
             "headline": queries.models_headline(federation, held.count()),
-            "versions": versions,
-            "held": [(version, queries.told_verdict(version, hospitals)) for version in held],
-            "current": current,
-            "figures": figures.version_figures(current.version, hospitals) if current else None,
+            "shown": page,
+            "versions": reviews.deciders(versions, reader),
+            "held": [(one, queries.told_verdict(one, hospitals), reviews.parts(one, reader)) for one in waiting],
+            "current": federation.current,
+            "figures": figures.version_figures(federation.current, hospitals) if federation.current else None,
         },
     )
 
