@@ -49,6 +49,13 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
     standing: Standing | None = None
     end: asyncio.TimerHandle | None = None
 
+    async def __call__(self, *args: Any) -> None:
+        """Make room for another however this ends: a server under load cancels it, and then nobody says goodbye."""
+        try:
+            await super().__call__(*args)
+        finally:
+            self._forget()
+
     async def connect(self) -> None:
         """Refuse strangers and floods; join the groups of what this person may see."""
         user = self.scope.get("user")
@@ -77,14 +84,14 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         await super().close(code, reason)
 
     def _forget(self) -> None:
+        if self.end is not None:
+            self.end.cancel()
         if isinstance(user := self.scope.get("user"), User):
             _open[user.pk].discard(self)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - channels' signature
         """Leave the groups."""
         self._forget()
-        if self.end is not None:
-            self.end.cancel()
         user = self.scope.get("user")
         if isinstance(user, User):
             for group in (person_group(user.pk), *(self.standing.groups if self.standing else ())):

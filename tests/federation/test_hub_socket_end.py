@@ -238,3 +238,20 @@ def test_the_command_lists_agents_and_revokes_one(hub, north, south):
         call_command("revoke_agent", str(north.row.pk))
     with pytest.raises(CommandError, match="0 agents begin"):
         call_command("revoke_agent", "zzzz")
+
+
+def test_a_socket_that_the_server_cancels_makes_room_for_another(hub, cast, in_loop):
+    client = HubClient()
+    client.force_login(cast.reader)
+    *cancelled, another = [socket_of(cast.reader, client=client) for _ in range(MOST_SOCKETS + 1)]
+
+    async def scene():
+        for socket in cancelled:
+            assert (await socket.connect())[0]
+            socket.future.cancel()
+        await asyncio.wait([socket.future for socket in cancelled])
+        accepted = (await another.connect())[0]
+        await another.disconnect()
+        return accepted
+
+    assert in_loop(scene)
