@@ -91,6 +91,13 @@ def what_is_left_of_readings() -> list[str]:
     return [path.name for path in (settings.UPLOAD_DIR / "readings").glob("*")]
 
 
+def make_admin() -> None:
+    """An administrator."""
+    from apps.accounts.models import User
+
+    User.objects.create_user("alice", password=PASSWORD, role="admin")
+
+
 def make_doctor() -> None:
     """A doctor who belongs to no hospital."""
     from apps.accounts.models import User
