@@ -55,9 +55,10 @@ def _is_address(host: str) -> bool:
 
 
 ALLOWED_HOSTS = env.words(
-    "HOSPINTEL_ALLOWED_HOSTS",
-    [*LOOPBACK_HOSTS, *([f"[{BIND}]" if ":" in BIND else BIND] if _is_address(BIND) else [])],
+    "HOSPINTEL_ALLOWED_HOSTS", [f"[{BIND}]" if ":" in BIND else BIND] if _is_address(BIND) else []
 )
+# Whoever sits at the hub's own machine reaches it: the link for the first administrator leads there.
+ALLOWED_HOSTS += [host for host in LOOPBACK_HOSTS if host not in ALLOWED_HOSTS]
 CSRF_TRUSTED_ORIGINS = env.words("HOSPINTEL_CSRF_ORIGINS", [])
 SECRET_KEY = env.secret("HOSPINTEL_SECRET_KEY") or env.kept_secret(KEYS / "secret_key")
 SECRET_KEY_FALLBACKS = env.words("HOSPINTEL_OLD_SECRET_KEYS", [])

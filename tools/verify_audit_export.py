@@ -240,9 +240,10 @@ class Export:
             if key is None or not holds(b"hospintel/checkpoint/v1", note.body, note.signature, key):
                 return BrokenError(note.seq, "a checkpoint is not signed by this hub")
             if note.seq > self.count and self.broken is None:
-                return BrokenError(self.count + 1, f"a checkpoint knows entries up to {note.seq}")
+                return BrokenError(self.count + 1, f"a checkpoint knows {note.seq}: cut off, or exported before")
             if note.seq in self.hashes and self.hashes[note.seq] != note.entry_hash:
-                return BrokenError(good + 1, f"entries {good + 1} to {note.seq} are not those of a checkpoint")
+                first = min(good + 1, note.seq)
+                return BrokenError(first, f"entries {first} to {note.seq} are not those of a checkpoint")
             good = note.seq
         return None
 

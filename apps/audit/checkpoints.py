@@ -199,7 +199,8 @@ def _contradiction(note: Note, up_to: list[Note]) -> VerifyResult:
     if note.seq > head:
         reason = f"a checkpoint knows entries up to {note.seq}"
         return VerifyResult(ok=False, checked=agreed, bad_seq=head + 1, reason=reason)
-    first = up_to[-2].seq + 1 if agreed else 1
+    # Two may stand at one place, and say two things of it.
+    first = min(up_to[-2].seq + 1, note.seq) if agreed else 1
     reason = f"entries {first} to {note.seq} are not those of a checkpoint"
     return VerifyResult(ok=False, checked=agreed, bad_seq=first, reason=reason)
 

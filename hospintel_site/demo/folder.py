@@ -26,6 +26,9 @@ def emptied(folder: Path, *, ours: bool) -> Iterator[None]:
         DemoError: another demo runs in it, it holds files that no demo made, or it cannot be written.
     """
     try:
+        if ours:
+            # `var`, in which a hub of one's own will keep its keys.
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not ours and any(folder.iterdir()) and not (folder / MARK).exists():
             raise DemoError(f"{folder} holds files that no demo made.", "Choose an empty folder, or that of a demo.")

@@ -5,6 +5,7 @@ import threading
 import time
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import pytest
 import time_machine
@@ -289,3 +290,13 @@ def test_a_multipart_body_without_the_file_is_refused(hub, north, south, round_,
     assert_refused(north.client.post_json("/update", {}, headers=north.headers), 415, "unsupported_media_type")
     assert hub.event(code="unsupported_media_type")["actor"] == north.row.actor
     assert hub.files() == set()
+
+
+def test_asking_whether_a_token_works_leaves_no_denial_in_the_audit(hub, north):
+    answer = north.client.get(f"/api/v1/rounds/{UUID(int=0)}/update", headers=north.headers)
+    assert_refused(answer, 404, "round_unknown")
+    assert hub.events(code="round_unknown") == []
+    assert_refused(
+        north.client.get(f"/api/v1/rounds/{UUID(int=1)}/update", headers=north.headers), 404, "round_unknown"
+    )
+    assert len(hub.events(code="round_unknown")) == 1

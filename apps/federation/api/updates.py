@@ -26,6 +26,8 @@ from apps.federation.states import UpdateState
 from apps.federation.tasks import enqueue
 from hospintel_core.envelope import MAX_SIZE
 
+NO_ROUND = UUID(int=0)
+
 PART_BYTES = 4 * 1024 * 1024
 PARTS_KEPT = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -129,6 +131,9 @@ class UpdatePartView(AgentView):
     )
     def get(self, request: Request, round_id: UUID) -> Response:
         """Tell what became of the agent's update, and how much of an unfinished upload is here."""
+        if round_id == NO_ROUND:
+            # An agent asks so whether its token works: an answer, not a denial.
+            raise Refusal("round_unknown", "There is no such round.", 404, recorded=True)
         round_ = receive.round_for(self.agent, round_id)
         digest = request.query_params.get("digest")
         update = _newest(self.agent, round_, digest)
