@@ -56,6 +56,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         hub.ask(front_desk.make_people, federation.hospitals[0])
         federation.until_online()
         federation.until_run_is("DONE", federation.run(2, epochs=1))
+        hub.ask(front_desk.make_job, federation.hospitals[0])
         yield hub
     finally:
         hub.close()

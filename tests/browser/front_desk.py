@@ -20,6 +20,21 @@ def make_people(hospital: str) -> None:
             add_member(person, Hospital.objects.get(name=hospital), actor=SYSTEM)
 
 
+def make_job(hospital: str) -> None:
+    """The workbench is on for the hospital, and its doctor has begun a job and given the lease back."""
+    from apps.accounts.models import User
+    from apps.federation.models import Participation
+    from apps.federation.pipeline.enrol import switch_workbench
+    from apps.finetune.pipeline import jobs, lease
+
+    participation = Participation.objects.get(hospital__name=hospital)
+    switch_workbench(participation, on=True, actor=SYSTEM)
+    doctor = User.objects.get(username="dora")
+    lease.take(doctor, participation.federation)
+    jobs.create(doctor, participation.federation)
+    lease.release(doctor, by="holder")
+
+
 def speak_up() -> None:
     """Something happens that everybody may see."""
     from apps.audit.api import record, transaction
