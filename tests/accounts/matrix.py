@@ -237,7 +237,7 @@ PAGES = [
     *HOSPITALS,
     *ACCOUNTS,
     page("rounds", people=200),
-    page("audit", sees=_hidden, people="not everything", admin="everything"),
+    page("audit", query="?action=person.role", sees=_hidden, people="not everything", admin="everything"),
     page("audit-entry", what="for administrators", path=_entry("admin"), people=404, admin=200),
     page("audit-entry", what="of North", path=_entry("north"), people=404, admin=200, north=200),
     page("audit-entry", what="for everyone", path=_entry("everyone"), people=200),
