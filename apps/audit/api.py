@@ -51,6 +51,7 @@ class _Open:
     """What the thread's open transaction has queued."""
 
     drafts: list[Draft] = field(default_factory=list)
+    after: list[Callable[[], object]] = field(default_factory=list)
     denials: list[Draft] = field(default_factory=list)
 
 
@@ -82,22 +83,30 @@ def transaction() -> Iterator[None]:
         _thread.open = None
         if opened.denials:
             _write_now(opened.denials)
+    for function in opened.after:
+        # At once, unless somebody else's transaction is around this one. Only here is the turn to write given back:
+        # what is called may open a transaction of its own.
+        database.on_commit(function)
 
 
 @contextmanager
 def _nested(opened: _Open) -> Iterator[None]:
-    mark = len(opened.drafts)
+    mark, after = len(opened.drafts), len(opened.after)
     try:
         with writing():
             yield
     except BaseException:
         del opened.drafts[mark:]
+        del opened.after[after:]
         raise
 
 
 def on_commit(function: Callable[[], object]) -> None:
     """Call `function` after the outermost commit; never if it is rolled back."""
-    database.on_commit(function)
+    if _thread.open is None:
+        database.on_commit(function)
+    else:
+        _thread.open.after.append(function)
 
 
 def record(

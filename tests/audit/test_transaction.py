@@ -101,6 +101,26 @@ def test_objects_are_named_as_kind_and_id():
         record("x.y", actor=SYSTEM, obj=Group(name="x"))
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_follows_a_commit_may_write_too():
+    def follow() -> None:
+        with transaction():
+            record("after.it", actor=SYSTEM)
+
+    def fail() -> None:
+        with transaction():
+            on_commit(lambda: pytest.fail("it was rolled back"))
+            raise LookupError
+
+    with transaction():
+        record("it.first", actor=SYSTEM)
+        on_commit(follow)
+        with pytest.raises(LookupError):
+            fail()
+    assert actions() == ["it.first", "after.it"]
+    assert verify().ok
+
+
 def test_what_follows_a_commit_waits_for_it(django_capture_on_commit_callbacks):
     called: list[int] = []
     with django_capture_on_commit_callbacks(execute=True), transaction():
