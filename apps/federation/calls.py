@@ -56,6 +56,8 @@ DOING: Mapping[str, str] = {
     "run-start": "starting a run",
     "run-steer": "steering a run",
     "runs": "starting a run",
+    "settings": "looking at the settings",
+    "settings-change": "changing the settings",
     "steer-run": "steering a run",
     "scan-preview": "looking at a scan of a job",
     "scan-verb": "changing a scan of a job",

@@ -1,0 +1,64 @@
+"""The portal in each state of a run: nothing grave for axe, nothing too wide, whoever looks and in whichever theme."""
+
+import front_desk
+import pytest
+from conftest import Window, sign_in
+from harness import Hub
+from playwright.sync_api import Page, expect
+from test_every_page import DESK, PHONE, findings
+
+PAGES = ("/", "/rounds/", "/models/", "/hospitals/")
+
+
+def looks_right(page: Page, *paths: str) -> None:
+    """The pages, on a desk and on a phone."""
+    for path in paths or PAGES:
+        for width in (PHONE, DESK):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(path)
+            assert findings(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_run_that_runs_is_paused_and_is_aborted(window: Window, hub: Hub, theme: str) -> None:
+    admin, reader = window(theme=theme).new_page(), window(theme=theme).new_page()
+    sign_in(admin, "alice")
+    sign_in(reader, "dora")
+    admin.fill("#run-rounds", "900")
+    admin.click("#start")
+    expect(admin.locator("#abort")).to_be_visible()
+    expect(admin.locator("#hospitals .card-note")).to_contain_text("of 900")
+    looks_right(admin)
+    looks_right(reader)
+    admin.goto("/")
+    admin.click("#pause")
+    expect(admin.locator("#resume")).to_be_visible()
+    expect(admin.locator("h1")).to_contain_text("paused")
+    looks_right(admin)
+    looks_right(reader)
+    admin.goto("/")
+    admin.click("#resume")
+    expect(admin.locator("#pause")).to_be_visible()
+    expect(admin.locator("h1")).to_contain_text("collecting")
+    admin.click("#abort")
+    admin.click("dialog [value=yes]")
+    expect(admin.locator("#start")).to_be_visible()
+    failed = f"/rounds/{hub.ask(front_desk.newest_round)}/"
+    looks_right(admin, "/", "/rounds/", failed)
+    expect(admin.locator("main")).to_contain_text("An administrator aborted the run.")
+    looks_right(reader, failed)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_version_that_is_held_for_review(window: Window, hub: Hub, theme: str) -> None:
+    version = hub.ask(front_desk.propose, 200 + len(theme))
+    page = window(theme=theme).new_page()
+    for name in ("uwe", "dora", "alice"):
+        page.context.clear_cookies()
+        sign_in(page, name)
+        looks_right(page, "/", "/models/")
+    page.locator(f"#publish-form-{version}").get_by_role("button").click()
+    expect(page.locator("dialog[open]")).to_be_visible()
+    assert findings(page) == []
+    hub.ask(front_desk.reject, version)
