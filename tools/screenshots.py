@@ -22,6 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from hospintel_core import phantoms
+from hospintel_core.architectures import CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -53,13 +54,15 @@ def main() -> int:
         command += ["--port", str(port), "--folder", f"{folder}/demo"]
         log = Path(folder) / "log"
         with log.open("w") as output:
-            demo = subprocess.Popen(command, cwd=ROOT, stdout=output)  # noqa: S603 - our own program
+            environment = {**os.environ, "HOSPINTEL_CONFIRM_MINUTES": "1"}
+            demo = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment)  # noqa: S603 - our own program
         try:
             password = _told(log, demo, r"admin / (\S+)")
             with sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
                 _take_all(chromium, f"http://127.0.0.1:{port}", password)
                 _take_states(chromium, f"http://127.0.0.1:{port}", password)
+                _take_job(chromium, f"http://127.0.0.1:{port}", _told(log, demo, r"doctor / (\S+)"))
                 _take_links(chromium, f"http://127.0.0.1:{port}", password)
                 _take_first_admin(chromium, Path(folder), port + 1)
         finally:
@@ -123,9 +126,9 @@ def _take_all(chromium: Browser, address: str, password: str) -> None:
             context.close()
 
 
-def _sign_in(page: Page, password: str) -> None:
+def _sign_in(page: Page, password: str, name: str = "admin") -> None:
     page.goto("/accounts/login/")
-    page.fill("input[name=username]", "admin")
+    page.fill("input[name=username]", name)
     page.fill("input[name=password]", password)
     page.click("main button[type=submit]")
 
@@ -151,14 +154,48 @@ def _take_states(chromium: Browser, address: str, password: str) -> None:
     _save_all_looks(page, "hospital-code")
 
 
+def _take_job(chromium: Browser, address: str, password: str) -> None:
+    """Take a job of the workbench, with its scans and with its report."""
+    page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
+    _sign_in(page, password, "doctor")
+    page.goto("/workbench/")
+    page.click("#take")
+    page.click("#begin")
+    page.wait_for_selector("#bring")
+    for label, name in enumerate(CLASSES):
+        files = [_scan(label, number) for number in range(8)]
+        page.set_input_files("#files", files)  # type: ignore[arg-type] # as Playwright takes them
+        page.select_option("#class-name", name)
+        page.click("#send")
+        page.wait_for_selector("#added")
+    _save_all_looks(page, "job-scans")
+    page.fill("#epochs", "3")
+    page.click("#fine-tune")
+    page.wait_for_selector("#report", timeout=PATIENCE * 1000)
+    _save_all_looks(page, "job-report")
+
+
+def _scan(label: int, number: int) -> dict[str, object]:
+    file = io.BytesIO()
+    phantoms.draw(label, np.random.default_rng((label, number))).save(file, "PNG")
+    return {"name": f"{number}.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
 def _take_links(chromium: Browser, address: str, password: str) -> None:
     """Take the pages to which no link of the portal leads: one-time links, and the second factor's."""
     context = chromium.new_context(base_url=address, reduced_motion="reduce")
     page, other = context.new_page(), chromium.new_context(reduced_motion="reduce").new_page()
     _sign_in(page, password)
+    # A hub of this tool asks again after a minute already.
+    page.wait_for_timeout(61_000)
     page.goto("/people/")
     page.locator("#people-table tbody a").filter(has_not_text="admin").first.click()
     page.click("#issue-link")
+    page.wait_for_selector("#confirm-it")
+    _save_all_looks(page, "confirm")
+    page.fill("main input[type=password]", password)
+    page.click("#confirm-it")
+    page.wait_for_selector("#link")
     other.goto(page.locator("#link").inner_text())
     other.wait_for_selector("input[name=new_password1]")
     _save_all_looks(page, "person-link")
@@ -211,10 +248,8 @@ def _save_all_looks(page: Page, name: str) -> None:
 
 def _take_reading(page: Page, name: str) -> None:
     """Have the page read a synthetic scan."""
-    file = io.BytesIO()
-    phantoms.draw(0, np.random.default_rng(7)).save(file, "PNG")
     page.goto("/analyse/")
-    page.set_input_files("#scan", {"name": "scan.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    page.set_input_files("#scan", _scan(0, 7))  # type: ignore[arg-type] # as Playwright takes it
     page.wait_for_selector("#result:not([hidden])")
     _save(page, name)
 

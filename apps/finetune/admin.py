@@ -32,3 +32,12 @@ class JobAdmin(LookOnlyAdmin):
     list_filter = ("state",)
     list_select_related = ("owner", "base")
     exclude = ("claim",)
+
+
+@admin.register(models.Scan)
+class ScanAdmin(LookOnlyAdmin):
+    """That a job has scans, and what kind of file each was: never a picture, nor what would tell two apart."""
+
+    list_display = ("id", "job", "number", "kind", "width", "height", "created_at")
+    list_select_related = ("job",)
+    exclude = ("digest", "label")

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
+import front_desk
 import pytest
 from conftest import Window, sign_in
+from harness import Hub
 from playwright.sync_api import Page, expect
-
-from hospintel_core import architectures, h5
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A model that nobody has trained, which the hub cannot know."""
+def model(tmp_path: Path, hub: Hub) -> Path:
+    """The current model, trained a little further."""
     path = tmp_path / "retrained.h5"
-    pixels = architectures.get("pixels-head16")
-    h5.write_model(path, pixels, [], architectures.initial_head(pixels, 97))
+    hub.ask(front_desk.train_further, str(path))
     return path
 
 

@@ -141,8 +141,9 @@ def test_an_upload_is_answered_although_the_audit_has_no_room_either(hub, north,
     disk = small_disk("small-hub", 4096)
     settings.UPLOAD_DIR = disk / "uploads"
     here = Path(connection.settings_dict["NAME"])
-    with database_file(here):
-        shutil.copy(here, disk / DATABASE)
+    # By SQLite itself: what was written last need not be in the file yet.
+    with closing(sqlite3.connect(here)) as source, closing(sqlite3.connect(disk / DATABASE)) as copy:
+        source.backup(copy)
     # As a worker would, somebody else has the database open.
     with closing(sqlite3.connect(disk / DATABASE)) as worker, database_file(disk / DATABASE):
         worker.execute("SELECT count(*) FROM audit_auditentry").fetchall()
