@@ -206,15 +206,16 @@ def _take_links(chromium: Browser, address: str, password: str) -> None:
 
 
 def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
-    """Take the page of the link that a hub prints where nobody has an account yet."""
+    """Take what an empty hub shows: its first link's page, the dashboard, and what asks again who it is."""
     log = folder / "empty.log"
     environment = {**os.environ, "HOSPINTEL_VAR": str(folder / "empty"), "HOSPINTEL_PORT": str(port)}
-    environment |= {"HOSPINTEL_REQUIRE_ADMIN_OTP": "0"}
+    environment |= {"HOSPINTEL_REQUIRE_ADMIN_OTP": "0", "HOSPINTEL_CONFIRM_MINUTES": "1"}
     with log.open("w") as output:
         command = [sys.executable, "-u", "manage.py", "up"]
         hub = subprocess.Popen(command, cwd=ROOT, stdout=output, env=environment)  # noqa: S603 - our own program
     try:
-        page = chromium.new_context(reduced_motion="reduce").new_page()
+        address = f"http://127.0.0.1:{port}"
+        page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
         page.goto(_told(log, hub, r"(http\S+/first-admin/#\S+)"))
         page.wait_for_selector("input[name=password1]")
         _save_all_looks(page, "first-admin")
@@ -224,6 +225,12 @@ def _take_first_admin(chromium: Browser, folder: Path, port: int) -> None:
         page.click("main button[type=submit]")
         page.wait_for_selector("[data-living]")
         _save_all_looks(page, "dashboard-empty")
+        page.goto("/people/")
+        # The page that asks again who it is comes a minute after signing in.
+        page.wait_for_timeout(61_000)
+        page.click("#add-person")
+        page.wait_for_selector("#confirm-it")
+        _save_all_looks(page, "confirm")
     finally:
         hub.terminate()
         hub.wait()
