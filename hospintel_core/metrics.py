@@ -9,12 +9,17 @@ Confusion = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class; None where the denominator is 0."""
+    """Figures of one class; None where the denominator is 0.
+
+    Of ``support`` scans of the class and ``predicted`` scans that were named so, ``hits`` are in both.
+    """
 
     precision: float | None
     recall: float | None
     f1: float | None
     support: int
+    predicted: int
+    hits: int
 
 
 def accuracy(confusion: Confusion) -> float | None:
@@ -34,6 +39,8 @@ def per_class(confusion: Confusion) -> tuple[ClassFigures, ...]:
                 recall=hits / support if support else None,
                 f1=2 * hits / (support + predicted) if support + predicted else None,
                 support=support,
+                predicted=predicted,
+                hits=hits,
             )
         )
     return tuple(figures)
@@ -56,3 +63,21 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
     # At 0 and at all successes the bound is the share itself, but for rounding.
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+
+
+def difference_interval(before: tuple[int, int], after: tuple[int, int], z: float = 1.96) -> tuple[float, float]:
+    """Interval of the share ``after`` less the share ``before``, each given as (successes, trials).
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: Wilson's limits
+    of the two, joined. For two models on the same scans it is wider than needed: their answers go together, and counts
+    alone do not say how much. Never outside -1..1; (-1, 1) where one of the two has no trials.
+    """
+    if not before[1] or not after[1]:
+        return -1.0, 1.0
+    (low_1, high_1), (low_2, high_2) = wilson_interval(*before, z), wilson_interval(*after, z)
+    share_1, share_2 = before[0] / before[1], after[0] / after[1]
+    change = share_2 - share_1
+    return (
+        max(-1.0, change - math.hypot(share_2 - low_2, high_1 - share_1)),
+        min(1.0, change + math.hypot(high_2 - share_2, share_1 - low_1)),
+    )

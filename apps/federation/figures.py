@@ -37,12 +37,42 @@ def hub_seconds(version: ModelVersion) -> float | None:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many of some scans were named right, with the interval of 95 % (Wilson) of their share."""
+
+    right: int
+    scans: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share, 0 to 1."""
+        return self.right / self.scans
+
+
+def share(right: int, scans: int) -> Share | None:
+    """Return a share with its interval; None of no scans."""
+    return Share(right, scans, *wilson_interval(right, scans)) if scans else None
+
+
+@dataclass(frozen=True)
 class ClassRow:
     """One class of a version's table: figures, and its row (the truth) of the confusion counts."""
 
     name: str
     figures: ClassFigures
     counts: tuple[int, ...]
+
+    @property
+    def recall(self) -> Share | None:
+        """Of the scans of the class, those that were found."""
+        return share(self.figures.hits, self.figures.support)
+
+    @property
+    def precision(self) -> Share | None:
+        """Of the scans that were named so, those that were right."""
+        return share(self.figures.hits, self.figures.predicted)
 
     @property
     def found(self) -> int:
@@ -98,24 +128,39 @@ def shown(version: ModelVersion, hospitals: Hospitals) -> Shown:
     The sum over fewer than three hospitals is for administrators: of two, each would learn the other's figures. The
     reader's own are shown instead.
     """
+    there = {one.agent.hospital_id for one in version.evaluations.all()}
+    few = 0 < len(there) < FEW
+    withheld = hospitals is not None and few and not there <= hospitals
+    return Shown(
+        *pooled(version, shown_agents(version, hospitals)), own=hospitals is not None and few, withheld=withheld
+    )
+
+
+def shown_agents(version: ModelVersion, hospitals: Hospitals) -> set[UUID]:
+    """Return the agents whose reports on a version make the sum that this reader is shown."""
     reports = version.evaluations.all()
-    there = {one.agent.hospital_id for one in reports}
-    if hospitals is None or len(there) >= FEW or there <= hospitals:
-        return Shown(*pooled(version), own=hospitals is not None and 0 < len(there) < FEW)
-    own = {one.agent_id for one in reports if one.agent.hospital_id in hospitals}
-    return Shown(*pooled(version, own), own=True, withheld=True)
+    if hospitals is not None and len({one.agent.hospital_id for one in reports}) < FEW:
+        return own_agents(version, hospitals)
+    return {one.agent_id for one in reports}
+
+
+def own_agents(version: ModelVersion, hospitals: set[UUID]) -> set[UUID]:
+    """Return the agents of these hospitals that reported on a version."""
+    return {one.agent_id for one in version.evaluations.all() if one.agent.hospital_id in hospitals}
 
 
 def version_figures(version: ModelVersion, hospitals: Hospitals) -> VersionFigures | None:
     """Return the figures of a version that this reader may see, or None where there are none."""
     found = shown(version, hospitals)
-    total = found.report
+    return figures_of(found.report, version.federation.classes, found.agents, own=found.own)
+
+
+def figures_of(total: Report | None, names: list[str], agents: int, *, own: bool = False) -> VersionFigures | None:
+    """Return the figures of a sum of reports; None where nothing was counted."""
     if total is None or total.accuracy is None or total.loss is None:
         return None
     low, high = wilson_interval(total.correct, total.n)
-    names = version.federation.classes
-    rows = _classes(total, names)
-    return VersionFigures(total.accuracy, low, high, total.loss, total.n, found.agents, rows, own=found.own)
+    return VersionFigures(total.accuracy, low, high, total.loss, total.n, agents, _classes(total, names), own=own)
 
 
 def _classes(total: Report, names: list[str]) -> tuple[ClassRow, ...]:

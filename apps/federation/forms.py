@@ -1,17 +1,20 @@
 """What the portal's forms of the federation hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
 
-from apps.federation.models import Federation
+from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline.configure import FRACTIONS, PLAN_FIELDS, RANGES, Scalar, check, settings_of
 from apps.federation.pipeline.enrol import MOST_MINUTES, MOST_SAMPLES
 from apps.federation.pipeline.review import MOST_REASON
 from apps.federation.pipeline.step import Refusal
+from apps.federation.versions import called, source_of
 from apps.federation.words import SETTINGS
 from hospintel_core.aggregate import RULES
+
+NO_VERSION = "There is no such version."
 
 
 class RunForm(forms.Form):
@@ -25,6 +28,32 @@ class ReasonForm(forms.Form):
     """Why a version is published, rejected or restored."""
 
     reason = forms.CharField(max_length=MOST_REASON, required=False)
+
+
+class CompareForm(forms.Form):
+    """Which two versions to compare, by their ids: `a` is the one before."""
+
+    a = forms.ChoiceField(label="Version")
+    b = forms.ChoiceField(label="compared with")
+
+    def __init__(self, versions: Iterable[ModelVersion], data: Mapping[str, Any] | None = None, **initial: str) -> None:
+        super().__init__(data, initial=initial)
+        choices = [(str(one.pk), _choice(one)) for one in versions]
+        for name in ("a", "b"):
+            self.fields[name].choices = choices  # type: ignore[attr-defined]  # a ChoiceField
+            self.fields[name].error_messages |= {"invalid_choice": NO_VERSION, "required": "Choose a version."}
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a version beside itself."""
+        cleaned = super().clean() or {}
+        if cleaned.get("a") and cleaned.get("a") == cleaned.get("b"):
+            self.add_error("b", "Choose two different versions.")
+        return cleaned
+
+
+def _choice(version: ModelVersion) -> str:
+    current = ", current" if version.federation.current_id == version.pk else ""
+    return f"{called(version).capitalize()} ({source_of(version)}{current})"
 
 
 class HospitalForm(forms.Form):

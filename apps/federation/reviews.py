@@ -5,23 +5,13 @@ from dataclasses import dataclass
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
+from apps.federation.figures import Share, share
 from apps.federation.models import ModelVersion
 from apps.federation.news import names_of
 from apps.federation.queries import VersionRow
-from hospintel_core.metrics import wilson_interval
 from hospintel_core.report import Report
 
 _PARTS = {"held_out": "scans that the job held out", "validation": "the hub's validation set"}
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of some scans were named right, with the interval (Wilson) of their share."""
-
-    right: int
-    scans: int
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -58,15 +48,11 @@ def _lines(part: dict[str, dict[str, object]], classes: list[str]) -> tuple[Line
         # Checked when it was proposed.
         confusion = Report.from_dict(value, len(classes), 10**9).confusion
         rows = [(row[number], sum(row)) for number, row in enumerate(confusion)]
-        shares[model] = [_share(sum(right for right, _ in rows), sum(n for _, n in rows))]
-        shares[model] += [_share(right, n) for right, n in rows]
+        shares[model] = [share(sum(right for right, _ in rows), sum(n for _, n in rows))]
+        shares[model] += [share(right, n) for right, n in rows]
     names = ["All", *(name.capitalize() for name in classes)]
     before, after = (shares.get(model, [None] * len(names)) for model in ("before", "after"))
     return tuple(Line(*line) for line in zip(names, before, after, strict=True))
-
-
-def _share(right: int, scans: int) -> Share:
-    return Share(right, scans, *wilson_interval(right, scans))
 
 
 def deciders(rows: Iterable[VersionRow], reader: User) -> list[tuple[VersionRow, str]]:

@@ -7,6 +7,7 @@ from apps.federation.api import agents, audit, events, models, reports, runs, st
 from apps.federation.views import audit as audit_pages
 from apps.federation.views import dashboard, hospitals, rounds, settings
 from apps.federation.views import models as model_pages
+from apps.federation.views import versions as version_pages
 
 V1 = "api/v1/"
 
@@ -27,6 +28,8 @@ urlpatterns = [
     path("runs/start", rounds.start_run, name="run-start"),
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
     path("models/", model_pages.models, name="models"),
+    path("models/compare/", version_pages.compare_page, name="compare"),
+    path("models/<uuid:version_id>/", version_pages.version_page, name="version"),
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
     path("settings/", settings.settings_page, name="settings"),
     path("settings/change", settings.change_settings, name="settings-change"),

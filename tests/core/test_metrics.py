@@ -76,3 +76,23 @@ def test_accuracy_is_the_recall_weighted_by_support(table):
     total = sum(map(sum, table))
     weighted = sum(figures.recall * figures.support for figures in metrics.per_class(table) if figures.recall)
     assert (metrics.accuracy(table) or 0) * total == pytest.approx(weighted)
+
+
+def test_the_interval_of_a_difference_agrees_with_published_values():
+    # Newcombe 1998 (differences), table II, method 10: 56/70 - 48/80, 9/10 - 3/10, 10/10 - 0/10, 0/10 - 0/10.
+    for after, before, low, high in (
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 10), 0.6075, 1.0000),
+        ((0, 10), (0, 10), -0.2775, 0.2775),
+    ):
+        assert metrics.difference_interval(before, after) == pytest.approx((low, high), abs=1e-4)
+    assert metrics.difference_interval((0, 0), (3, 10)) == (-1, 1)
+
+
+@given(st.tuples(*[st.integers(0, 500)] * 4))
+def test_the_interval_of_a_difference_holds_it_and_turns_round_with_it(numbers: tuple[int, int, int, int]):
+    before, after = (numbers[0], numbers[0] + numbers[1] + 1), (numbers[2], numbers[2] + numbers[3] + 1)
+    low, high = metrics.difference_interval(before, after)
+    assert -1 <= low <= after[0] / after[1] - before[0] / before[1] <= high <= 1
+    assert metrics.difference_interval(after, before) == pytest.approx((-high, -low))

@@ -4,6 +4,7 @@ from django import template
 
 register = template.Library()
 UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 MINUTE, HOUR = 60, 3600
 KILO = 1000
 
@@ -39,3 +40,19 @@ def size(count: int | None) -> str:
 def percent(share: float | None) -> str:
     """Return a share of 1 in per cent; a dash for None."""
     return UNKNOWN if share is None else f"{share * 100:.1f} %"
+
+
+@register.filter
+def signed(value: float | None) -> str:
+    """Return a number with its sign and three decimals; a dash for None."""
+    return UNKNOWN if value is None else _signed(f"{value:+.3f}")
+
+
+@register.filter
+def points(share: float | None) -> str:
+    """Return a difference of shares of 1 in points of per cent, with its sign; a dash for None."""
+    return UNKNOWN if share is None else _signed(f"{share * 100:+.1f}")
+
+
+def _signed(text: str) -> str:
+    return text[1:] if not float(text) else text.replace("-", MINUS)

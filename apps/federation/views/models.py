@@ -9,9 +9,9 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.roles import require
-from apps.federation import figures, queries, reviews
-from apps.federation.forms import ReasonForm
-from apps.federation.models import ModelVersion
+from apps.federation import figures, queries, reviews, versions
+from apps.federation.forms import CompareForm, ReasonForm
+from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline.decide import decide
 from apps.federation.pipeline.review import MOST_REASON
 from apps.federation.pipeline.step import Next, Refusal
@@ -31,7 +31,7 @@ def models(request: HttpRequest) -> HttpResponseBase:
     numbered = federation.versions.exclude(number=None).order_by("-number")
     page = Paginator(numbered, VERSIONS_A_PAGE).get_page(request.GET.get("page"))
     first = max(0, page.start_index() - 1)
-    versions = queries.version_rows(federation, hospitals, limit=VERSIONS_A_PAGE, first=first)
+    rows = queries.version_rows(federation, hospitals, limit=VERSIONS_A_PAGE, first=first)
     held = federation.versions.filter(state=VersionState.HELD).order_by("-created_at")
     waiting = held.select_related("parent", "round", "author", "federation")
     return show(
@@ -41,12 +41,21 @@ def models(request: HttpRequest) -> HttpResponseBase:
             "federation": federation,
             "headline": queries.models_headline(federation, held.count()),
             "shown": page,
-            "versions": reviews.deciders(versions, reader),
+            "versions": reviews.deciders(rows, reader),
             "held": [(one, queries.told_verdict(one, hospitals), reviews.parts(one, reader)) for one in waiting],
             "current": federation.current,
+            "choose": CompareForm(versions.choices(federation), None, **_last_two(federation)),
             "figures": figures.version_figures(federation.current, hospitals) if federation.current else None,
         },
     )
+
+
+def _last_two(federation: Federation) -> dict[str, str]:
+    """Return what is compared unless somebody chooses otherwise: the version before the current one, and that."""
+    if federation.current is None:
+        return {}
+    before = versions.neighbours(federation.current)["before"]
+    return {"a": str(before.pk), "b": str(federation.current.pk)} if before else {}
 
 
 @require_POST

@@ -1,0 +1,69 @@
+"""Pages about single versions: one, and two beside each other."""
+
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.views.decorators.http import require_safe
+
+from apps.accounts.roles import require
+from apps.federation import comparison, figures, reviews, versions
+from apps.federation.forms import CompareForm
+from apps.federation.models import ModelVersion
+from apps.federation.queries import WORSE
+from apps.federation.views.page import federation_of_the_page, person, show
+from apps.federation.visibility import own_hospitals
+
+
+@require_safe
+@require("see_dashboard")
+def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+    """Show one version: what it is, what was measured on it, and how it stands to the current one."""
+    federation, reader = federation_of_the_page(), person(request)
+    version = get_object_or_404(versions.versions_of(federation), pk=version_id)
+    hospitals = own_hospitals(reader)
+    around = versions.neighbours(version)
+    return show(
+        request,
+        "version",
+        {
+            "federation": federation,
+            "version": version,
+            "headline": versions.headline(version, around["after"]),
+            **around,
+            "facts": versions.facts_of(version, reader, hospitals),
+            "parts": reviews.parts(version, reader),
+            "shown": figures.shown(version, hospitals),
+            "figures": figures.version_figures(version, hospitals),
+            "other": _other(version),
+            "alarm": f"{versions.called(version).capitalize()} is {WORSE}." if version.alarm else "",
+        },
+    )
+
+
+def _other(version: ModelVersion) -> ModelVersion | None:
+    """Return what a version is best compared with: the current one, or what the current one was made from."""
+    current = version.federation.current
+    return version.parent if current is None or current.pk == version.pk else current
+
+
+@require_safe
+@require("see_dashboard")
+def compare_page(request: HttpRequest) -> HttpResponseBase:
+    """Show two versions beside each other, `?a=` and `?b=`; the form alone where they are not both given."""
+    federation, reader = federation_of_the_page(), person(request)
+    hospitals = own_hospitals(reader)
+    form = CompareForm(versions.choices(federation), request.GET or None)
+    context = {"federation": federation, "form": form, "headline": "Which two versions?"}
+    if form.is_valid():
+        first, second = (versions.versions_of(federation).get(pk=form.cleaned_data[name]) for name in ("a", "b"))
+        found = comparison.compare(first, second, hospitals)
+        context |= {
+            "headline": comparison.finding(first, second, found),
+            "found": found,
+            "first": (one := versions.facts_of(first, reader, hospitals)),
+            "second": (two := versions.facts_of(second, reader, hospitals)),
+            "sides": (one, two),
+        }
+    return show(request, "compare", context)
