@@ -158,7 +158,7 @@ def _publish(head: weights.Arrays) -> None:
     keys.ensure_keys()
     federation = Federation.objects.create(slug=DEFAULT_SLUG, uuid=uuid.uuid4(), name="Brain MRI")
     first_version(federation, storage.store_head(weights.dumps(head)), actor="system:bench")
-    User.objects.create_user("dora", password=PASSWORD, role=Role.DOCTOR)
+    User.objects.create_user("dora", password=PASSWORD, role=Role.ADMIN)
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """The page that reads one scan, and what it fetches. The scan itself is never sent here by the page."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
+from typing import Any, Concatenate
 from uuid import UUID
 
 from csp.decorators import csp_update
@@ -26,11 +29,38 @@ from apps.federation.pipeline.export_model import Export, file_path, want_export
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page, person
+from apps.federation.visibility import is_member
 from hospintel_site.callers import client_address
 from hospintel_site.wasm import WASM
 
 RETRY_AFTER = "2"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+NOT_A_MEMBER = (
+    "Scans are read for people of the hospitals that train this model, and your account belongs to none of them. "
+    "An administrator adds you to your hospital, on the page People."
+)
+View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
+
+
+def _closed(request: HttpRequest) -> Refusal | None:
+    """Return why the page is closed to somebody whose role would open it, and write it down; None where it is open."""
+    if is_member(person(request), federation_of_the_page()):
+        return None
+    refusal = Refusal("not_a_member", NOT_A_MEMBER, 403)
+    audit_refusal(refusal, request, person(request))
+    return refusal
+
+
+def for_members(view: View) -> View:
+    """Guard what the page fetches and sends: as `require("analyse")`, and only for people whose hospital takes part."""
+
+    @wraps(view)
+    @require("analyse")
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        refusal = _closed(request)
+        return refusal_json(refusal) if refusal else view(request, *args, **kwargs)
+
+    return guarded
 
 
 @csp_update({"script-src": [WASM]})  # type: ignore[untyped-decorator] # django-csp is not followed
@@ -38,12 +68,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 @require("analyse")
 def page(request: HttpRequest) -> HttpResponseBase:
     """Show where a scan is dropped, and which version will read it."""
+    if refusal := _closed(request):
+        return render(request, "analyse/page.html", {"refusal": refusal}, status=refusal.status)
     key = keys.active_key(HubKey.Kind.RSA)
     return render(request, "analyse/page.html", {"version": federation_of_the_page().current, "key": key})
 
 
 @require_safe
-@require("analyse")
+@for_members
 def model(request: HttpRequest) -> HttpResponseBase:  # noqa: ARG001 - Django's signature
     """Say which version is current and where its files lie; 503 and Retry-After until the worker has written them."""
     version = federation_of_the_page().current
@@ -59,7 +91,7 @@ def model(request: HttpRequest) -> HttpResponseBase:  # noqa: ARG001 - Django's 
 
 
 @require_safe
-@require("analyse")
+@for_members
 def file(request: HttpRequest, digest: str) -> HttpResponseBase:
     """Serve a base or a head by its SHA-256: an address that never changes what it answers."""
     if not _DIGEST.fullmatch(digest) or not file_path(digest).exists():
@@ -75,7 +107,7 @@ def file(request: HttpRequest, digest: str) -> HttpResponseBase:
 
 
 @require_POST
-@require("analyse")
+@for_members
 def ask_hub(request: HttpRequest) -> HttpResponseBase:
     """Take a scan that the page sealed for the hub's worker, and say where its answer will be."""
     user = person(request)
@@ -91,7 +123,7 @@ def ask_hub(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_safe
-@require("analyse")
+@for_members
 def answer(request: HttpRequest, reading_id: UUID) -> HttpResponseBase:
     """Give who asked the sealed answer; 202 until it is there."""
     reading = get_object_or_404(Reading, pk=reading_id, user=person(request))

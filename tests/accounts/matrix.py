@@ -251,12 +251,12 @@ PAGES = [
     page("compare", people=200),
     page("settings", people=403, admin=200),
     _form("settings-change", form={"min_updates": "none"}, admin=200),
-    page("analyse", people=200, users=403),
-    page("analyse-model", people=200, users=403),
+    page("analyse", people=200, users=403, outsider=403),
+    page("analyse-model", people=200, users=403, outsider=403),
     # What is sent here is no sealed scan: a doctor who gets 422 was let in, and the bytes were looked at.
-    _form("analyse-ask", people=422, users=403),
-    page("analyse-answer", path=lambda s: {"reading_id": nothing()}, people=404, users=403),
-    page("analyse-file", path=lambda s: {"digest": "0" * 64}, people=404, users=403),
+    _form("analyse-ask", people=422, users=403, outsider=403),
+    page("analyse-answer", path=lambda s: {"reading_id": nothing()}, people=404, users=403, outsider=403),
+    page("analyse-file", path=lambda s: {"digest": "0" * 64}, people=404, users=403, outsider=403),
     page(
         "round",
         path=_round("finished"),

@@ -1,11 +1,15 @@
 """What the page fetches: written by the worker, named by digest, deleted when no version needs it."""
 
+from uuid import uuid4
+
 import numpy as np
 import pytest
 from hub_client import HubClient, body
 from hub_driver import assert_refused
 
-from apps.federation.pipeline import storage
+from apps.accounts.models import Role, User
+from apps.accounts.pipeline import add_member
+from apps.federation.pipeline import enrol, storage
 from apps.federation.pipeline.export_model import Export, file_path
 from apps.federation.pipeline.publish import first_version
 from apps.federation.pipeline.step import Next
@@ -61,6 +65,25 @@ def test_publishing_writes_it_and_deletes_the_one_before(hub, doctor):
 @pytest.mark.parametrize("name", ["0" * 64, "x", "..", "a" * 65])
 def test_a_file_that_is_not_there_is_refused(hub, doctor, name):
     assert doctor.get(f"/analyse/files/{name}").status_code == 404
+
+
+def test_the_page_is_for_hospitals_that_take_part(hub, cast, doctor):
+    """A doctor whose hospital is of no federation gets a page that says so, and nothing of the model."""
+    islander = User.objects.create_user("islander", password="correct horse battery", role=Role.DOCTOR)
+    add_member(islander, cast.island, actor="system:test")
+    client = HubClient()
+    client.force_login(islander)
+    answer = client.get("/analyse/")
+    assert answer.status_code == 403
+    assert "your account belongs to none of them" in answer.content.decode()
+    for path in ("model", f"files/{'0' * 64}", f"readings/{uuid4()}"):
+        assert_refused(client.get(f"/analyse/{path}"), 403, "not_a_member")
+    assert_refused(client.post("/analyse/readings", b"x", content_type="text/plain"), 403, "not_a_member")
+    denied = [event for event in hub.events() if event["outcome"] == "denied"]
+    assert {(event["actor"], event["facts"]["code"]) for event in denied} == {(islander.actor, "not_a_member")}
+    assert len(denied) == 5
+    enrol.join(hub.federation, cast.island, actor="system:test")
+    assert client.get("/analyse/").status_code == 200
 
 
 def test_eight_bits_are_half_as_many_bytes_and_nearly_the_same_numbers():

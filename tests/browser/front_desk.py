@@ -113,11 +113,16 @@ def make_admin() -> None:
     User.objects.create_user("alice", password=PASSWORD, role="admin")
 
 
-def make_doctor() -> None:
-    """A doctor who belongs to no hospital."""
+def make_doctor(hospital: str = "") -> None:
+    """A doctor: of a new hospital that takes part, or of none."""
     from apps.accounts.models import User
+    from apps.accounts.pipeline import add_member
+    from apps.federation.models import Federation
+    from apps.federation.pipeline.enrol import add_hospital
 
-    User.objects.create_user("dora", password=PASSWORD, role="doctor")
+    dora = User.objects.create_user("dora", password=PASSWORD, role="doctor")
+    if hospital:
+        add_member(dora, add_hospital(Federation.objects.get(pk="brain-mri"), hospital, actor=SYSTEM), actor=SYSTEM)
 
 
 def read_with_vgg(data: bytes) -> tuple[list[float], list[list[float]]]:

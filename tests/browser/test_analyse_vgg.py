@@ -28,7 +28,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         pytest.skip(f"VGG16's weights are not on this machine: {error}")
     hub = Hub(tmp_path_factory.mktemp("vgg"), architecture="vgg16-head256")
     try:
-        hub.ask(front_desk.make_doctor)
+        hub.ask(front_desk.make_doctor, "North Clinic")
         yield hub
     finally:
         hub.close()
