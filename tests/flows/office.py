@@ -7,6 +7,7 @@ The test process has other settings. Only plain values travel between the two.
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -268,3 +269,52 @@ def set_up_second_factor(name: str) -> str:
     secret, _ = second_factor.shown(sealed, user)
     second_factor.enrol(user, sealed, code_of(secret, -1))
     return secret
+
+
+def switch_workbench_on(hospital: str, slug: str) -> None:
+    """Let the hospital take part in the federation, and its doctors use the workbench."""
+    from apps.accounts.models import Hospital
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import enrol
+
+    federation, joining = Federation.objects.get(pk=slug), Hospital.objects.get(name=hospital)
+    enrol.join(federation, joining, actor=ADMIN)
+    enrol.switch_workbench(federation.participations.get(hospital=joining), on=True, actor=ADMIN)
+
+
+def head_of_job(job: str, epochs: int) -> str:
+    """The digest of what a draft gives when nobody disturbs it: the worker's own steps, done here and not kept."""
+    from types import SimpleNamespace
+
+    from apps.federation.pipeline import storage
+    from apps.finetune.models import Job
+    from apps.finetune.pipeline import train
+    from hospintel_core import weights
+
+    claim = SimpleNamespace(job=Job.objects.get(pk=job), lost=threading.Event(), tell=lambda _: None)
+    claim.job.epochs = epochs
+    work = train._Training(claim)
+    base = storage.read_head(claim.job.base.digest, work.architecture.head_schema)
+    return weights.digest(weights.dumps(work._head(base, *work._features())))
+
+
+def age_job(job: str) -> None:
+    """Let the worker that has a job have given its last sign of life a minute ago."""
+    from datetime import timedelta
+
+    from django.db.models import F
+
+    from apps.finetune.models import Job
+
+    minute = timedelta(minutes=1)
+    Job.objects.filter(pk=job).update(seen_at=F("seen_at") - minute, queued_at=F("queued_at") - minute)
+
+
+def job_as_kept(job: str) -> dict[str, Any]:
+    """What no answer tells of a job: the digest of its head, how many workers have had it, its versions."""
+    from apps.federation.models import ModelVersion
+    from apps.finetune.models import Job
+
+    found = Job.objects.get(pk=job)
+    versions = ModelVersion.objects.filter(digest=found.digest, source="FINE_TUNE").values_list("state", flat=True)
+    return {"digest": found.digest, "attempts": found.attempts, "versions": list(versions)}

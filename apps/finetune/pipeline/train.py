@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from django.conf import settings
 
 from apps.federation.pipeline import storage
@@ -72,14 +73,11 @@ class _Training:
         if self.job.state != JobState.PREPARING:
             self.claim.move(JobState.PREPARING)
         found, mirrored = self._features()
-        held = np.array([dataset.is_validation(digest) for digest in found.digests], dtype=bool)
         base = storage.read_head(self.job.base.digest, self.architecture.head_schema)
         self.claim.move(JobState.TRAINING)
-        evaluate = partial(
-            training.evaluate_head, self.architecture, features=found.features[held], labels=found.labels[held]
-        )
-        head = self._head(base, found, mirrored, ~held)
-        report = {"held_out": {"before": evaluate(base).to_dict(), "after": evaluate(head).to_dict()}}
+        head = self._head(base, found, mirrored)
+        # One part a set of scans on which the two were measured.
+        report = {"held_out": self._on_held_out(found, base, head)}
         digest = storage.store_head(weights.dumps(head))
         self._tell(force=True)
         self.claim.end(JobState.DONE, digest=digest, report=report)
@@ -115,9 +113,20 @@ class _Training:
             raise LostError
         self._tell(prepared=view * total + done, of=views * total)
 
+    def _on_held_out(
+        self, found: features.Extracted, base: weights.Arrays, head: weights.Arrays
+    ) -> dict[str, dict[str, Any]]:
+        """Measure both heads on the scans that the training left out."""
+        rows = _held_out(found)
+        evaluate = partial(
+            training.evaluate_head, self.architecture, features=found.features[rows], labels=found.labels[rows]
+        )
+        return {"before": evaluate(base).to_dict(), "after": evaluate(head).to_dict()}
+
     def _head(
-        self, base: weights.Arrays, found: features.Extracted, mirrored: features.Extracted | None, rows: Any
+        self, base: weights.Arrays, found: features.Extracted, mirrored: features.Extracted | None
     ) -> weights.Arrays:
+        rows = ~_held_out(found)
         try:
             return training.train_head(
                 self.architecture,
@@ -145,6 +154,11 @@ class _Training:
         if force or time.monotonic() - self.told_at >= PROGRESS_SECONDS:
             self.told_at = time.monotonic()
             self.claim.tell(self.progress)
+
+
+def _held_out(found: features.Extracted) -> npt.NDArray[np.bool_]:
+    """Return which scans (n,) are measured with, not trained on: the fifth that their content chooses."""
+    return np.array([dataset.is_validation(digest) for digest in found.digests], dtype=bool)
 
 
 def measured(job: Job, which: str) -> Report | None:

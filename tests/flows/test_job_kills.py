@@ -1,0 +1,211 @@
+"""A fine-tuning job whose worker, hub or web process dies at any point: it ends right, once, and no scan is left."""
+
+import io
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import office
+import pytest
+from harness import Hub, descendants, eventually
+
+from hospintel_core import phantoms
+from hospintel_core.architectures import CLASSES
+
+PASSWORD = "a long enough password"
+PER_CLASS, EPOCHS = 8, 4
+SCANS = PER_CLASS * len(CLASSES)
+
+
+class Traps:
+    """Where processes of the hub are made to stand still (see traps/sitecustomize.py)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def arm(self, point: str, passes: int = 0) -> None:
+        (self.folder / point).write_text(str(passes))
+
+    def caught(self, point: str, hub: Hub) -> int:
+        """Wait for the process that stands still there; returns its pid."""
+        note = self.folder / f"{point}.caught"
+        eventually(note.exists, f"a process gets to {point}", hub.logs)
+        pid = int(note.read_text())
+        note.unlink()
+        return pid
+
+
+@pytest.fixture(scope="module")
+def traps(tmp_path_factory: pytest.TempPathFactory) -> Traps:
+    return Traps(tmp_path_factory.mktemp("traps"))
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, traps: Traps) -> Iterator[Hub]:
+    """A hub of which every process can be caught."""
+    here = str(Path(__file__).with_name("traps"))
+    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    hub = Hub(tmp_path_factory.mktemp("hub"), PYTHONPATH=path, TRAPS=str(traps.folder))
+    yield hub
+    hub.close()
+
+
+class Doctor:
+    """A doctor's program with the lease and a job that has its scans."""
+
+    def __init__(self, hub: Hub, seed: int) -> None:
+        self.hub, name = hub, f"doctor-{secrets.token_hex(4)}"
+        hub.ask(office.create_doctor, name, PASSWORD)
+        hub.ask(office.switch_workbench_on, f"Hospital of {name}", "brain-mri")
+        self.http = httpx.Client(base_url=hub.processes.address, timeout=60)
+        self.http.headers["Authorization"] = f"Bearer {self.call('/login', username=name, password=PASSWORD)['token']}"
+        self.call("/api/v1/lease")
+        self.job = str(self.call("/api/v1/jobs")["id"])
+        for label, class_name in enumerate(CLASSES):
+            files = [("file", (f"{number}.png", scan(seed, label, number))) for number in range(PER_CLASS)]
+            answer = self.http.post(f"/api/v1/jobs/{self.job}/scans", files=files, data={"class_name": class_name})
+            assert len(answer.json()["scans"]) == PER_CLASS, answer.text
+
+    def call(self, path: str, **fields: Any) -> dict[str, Any]:
+        answer = self.http.post(path, json=fields)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    def fine_tune(self) -> None:
+        self.call(f"/api/v1/jobs/{self.job}/train", epochs=EPOCHS)
+
+    def propose(self) -> httpx.Response:
+        return self.http.post(f"/api/v1/jobs/{self.job}/propose", json={"note": "from a flow"})
+
+    def answered(self) -> bool:
+        with suppress(httpx.TransportError):
+            return self.http.get("/healthz").is_success
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return dict(self.http.get(f"/api/v1/jobs/{self.job}").json())
+
+    def until(self, state: str) -> dict[str, Any]:
+        eventually(lambda: self.state()["state"] == state, f"the job is {state}", self.hub.logs)
+        return self.state()
+
+
+def scan(seed: int, label: int, number: int) -> bytes:
+    made = io.BytesIO()
+    phantoms.draw(label, np.random.default_rng((31, seed, label, number)), 64).save(made, "PNG")
+    return made.getvalue()
+
+
+@pytest.fixture
+def doctor(hub: Hub, request: pytest.FixtureRequest) -> Iterator[Doctor]:
+    doctor = Doctor(hub, seed=sum(request.node.name.encode()))
+    yield doctor
+    doctor.http.post("/logout")
+    doctor.http.close()
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def one_process(hub: Hub, pid: int) -> None:
+    """The process that does the task, and nothing else: its worker goes on with another."""
+    kill(pid)
+
+
+def worker(hub: Hub, pid: int) -> None:
+    """The worker with all its processes: the supervisor starts another."""
+    main = hub.child("hospintel_site.worker training")
+    pids = [main, *descendants(main)]
+    assert pid in pids
+    for one in pids:
+        kill(one)
+
+
+def whole_hub(hub: Hub, pid: int) -> None:
+    """Everything at once, as a power failure does; then the hub is started again."""
+    hub.power_off()
+    hub.start()
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the process is caught, who dies, and how many workers the job needs then."""
+
+    trap: str
+    passes: int
+    dies: Callable[[Hub, int], None]
+    attempts: int
+
+
+POINTS = {
+    # All scans are read once to tell copies apart, and again one by one for their features.
+    "features half done": Point("read_scan.before", SCANS + SCANS // 2, one_process, 2),
+    "between epochs": Point("epoch.after", EPOCHS // 2, worker, 2),
+    "weights not stored": Point("store_head.before", 0, worker, 2),
+    "weights stored": Point("store_head.after", 0, whole_hub, 2),
+    "end not committed": Point("end_job.after", 0, worker, 2),
+    "scans not deleted": Point("erase_scans.before", 0, one_process, 1),
+    "key deleted alone": Point("erase_key.after", 0, worker, 1),
+    "deletion not recorded": Point("erase_scans.after", 0, worker, 1),
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_job_whose_worker_is_killed_ends_right_and_once(hub: Hub, traps: Traps, doctor: Doctor, name: str) -> None:
+    point = POINTS[name]
+    wanted = hub.ask(office.head_of_job, doctor.job, EPOCHS)
+    traps.arm(point.trap, point.passes)
+    doctor.fine_tune()
+    point.dies(hub, traps.caught(point.trap, hub))
+    # A worker that gives no sign of life is waited for: not here.
+    hub.ask(office.age_job, doctor.job)
+    told = doctor.until("DONE")
+    assert [one["epoch"] for one in told["progress"]["epochs"]] == list(range(1, EPOCHS + 1))
+    assert hub.ask(office.job_as_kept, doctor.job)["digest"] == wanted
+    eventually(lambda: doctor.state()["erased_at"], "its scans are deleted", hub.logs)
+    assert doctor.propose().status_code == 200
+    ended_once(hub, doctor, attempts=point.attempts)
+
+
+def ended_once(hub: Hub, doctor: Doctor, *, attempts: int) -> None:
+    """One end, one deletion, one version, nothing of the scans on the disk, and an audit that holds."""
+    job = f"job:{doctor.job}"
+    done = hub.ask(office.events, "job.done", job)
+    erased = hub.ask(office.events, "job.erase", job)
+    proposed = hub.ask(office.events, "job.proposed", job)
+    assert (len(done), [entry["facts"]["scans"] for entry in erased], len(proposed)) == (1, [SCANS], 1)
+    kept = hub.ask(office.job_as_kept, doctor.job)
+    assert (kept["attempts"], kept["versions"]) == (attempts, ["HELD"])
+    assert [path for path in (hub.folder / "var").rglob("*") if doctor.job in path.name] == []
+    assert hub.ask(office.audit_holds)
+
+
+@pytest.mark.parametrize(("trap", "again"), [("advance_job.after", 200), ("propose.after", 409)])
+def test_a_proposal_during_which_the_web_process_is_killed_is_made_once(
+    hub: Hub, traps: Traps, doctor: Doctor, trap: str, again: int
+) -> None:
+    doctor.fine_tune()
+    doctor.until("DONE")
+    eventually(lambda: doctor.state()["erased_at"], "its scans are deleted", hub.logs)
+    traps.arm(trap)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(doctor.propose)
+        pid = traps.caught(trap, hub)
+        assert pid == hub.child("hospintel_site.server")
+        kill(pid)
+        with pytest.raises(httpx.TransportError):
+            asked.result()
+    eventually(doctor.answered, "the supervisor has started another", hub.logs)
+    assert doctor.propose().status_code == again
+    assert doctor.state()["state"] == "PROPOSED"
+    ended_once(hub, doctor, attempts=1)
