@@ -9,7 +9,7 @@ import front_desk
 import numpy as np
 import pytest
 from harness import Federation, Hub
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
@@ -51,7 +51,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     try:
         folders = [tmp_path_factory.mktemp("scans") for _ in range(HOSPITALS)]
         for number, folder in enumerate(folders):
-            _draw(folder, number)
+            draw(folder, number)
         federation = Federation(hub, "brain-mri", folders)
         hub.ask(front_desk.make_people, federation.hospitals[0])
         federation.until_online()
@@ -62,7 +62,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         hub.close()
 
 
-def _draw(folder: Path, seed: int) -> None:
+def draw(folder: Path, seed: int) -> None:
+    """Write the phantoms of a hospital in class folders."""
     for label, name in enumerate(CLASSES):
         (folder / name).mkdir()
         for number in range(PER_CLASS):
@@ -80,6 +81,8 @@ def address(hub: Hub) -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, headless."""
+    # What a page shall show may take as long as anything else on it.
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
