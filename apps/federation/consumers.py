@@ -105,6 +105,11 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         if await self._still_may():
             await self.send_json({"events": message["events"]})
 
+    async def progress(self, message: dict[str, Any]) -> None:
+        """Pass on how far something is that this person may see."""
+        if await self._still_may():
+            await self.send_json({"progress": message["progress"]})
+
     async def look_again(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - channels' signature
         """Look whether this person may still read: something happened to them."""
         await self._still_may()

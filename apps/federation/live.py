@@ -1,7 +1,8 @@
 """The live path of one web process: a tailer reads new audit entries and wakes whoever waits in this process.
 
-The audit table is the event feed. The tailer starts with the first waiter (Daphne has no ASGI lifespan) and runs in
-a context of its own: the context of a request ends with the request, and its thread with it.
+The audit table is the event feed; how far work is that goes on is no entry of it, and is sent beside the events. The
+tailer starts with the first waiter (Daphne has no ASGI lifespan) and runs in a context of its own: the context of a
+request ends with the request, and its thread with it.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -27,6 +29,18 @@ BATCH = 200
 # A page gets at most one message in this time, whatever happens.
 BATCH_SECONDS = 0.25
 MAX_WAIT = 60.0
+
+
+class Progress(NamedTuple):
+    """How far something is that is no event of the audit: for the sockets of its person, and of administrators."""
+
+    person_id: int
+    moment: datetime
+    told: dict[str, Any]
+
+
+# Other apps' work that goes on now, by an id of its own. Asked once a batch; told where the moment is another.
+WORK: list[Callable[[], dict[str, Progress]]] = []
 # What can give the agents of a federation something to do, and names it. Other events wake no agent: each would look.
 TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
 
@@ -52,6 +66,13 @@ def _head() -> int:
     return AuditHead.objects.values_list("seq", flat=True).first() or 0
 
 
+def _work() -> dict[str, Progress]:
+    found: dict[str, Progress] = {}
+    for ask in WORK:
+        found |= ask()
+    return found
+
+
 def _read(after: int) -> list[dict[str, Any]]:
     return events_after(after, BATCH)
 
@@ -63,6 +84,8 @@ def tasks_of(federation_slug: str) -> str:
 
 class Tailer:
     """Reads the feed every 0.05 s, sends it to the sockets' groups, wakes whoever waits for what has happened.
+
+    Every 0.25 s it looks how far work is that goes on, and sends what has moved.
 
     The sockets of a person whom an event concerns look again at once whether they may still read, whatever they see of
     it: signing out closes them though nothing else happens.
@@ -76,6 +99,8 @@ class Tailer:
         self._ready = asyncio.Event()
         self._unsent: list[dict[str, Any]] = []
         self._sent_at = 0.0
+        self._told: dict[str, datetime] = {}
+        self._looked_at = 0.0
         # By what they wait for; who has stopped waiting is forgotten.
         self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
@@ -116,6 +141,9 @@ class Tailer:
                 if self._unsent and time.monotonic() - self._sent_at >= BATCH_SECONDS:
                     self._sent_at, batch, self._unsent = time.monotonic(), self._unsent, []
                     await self._send(batch)
+                if time.monotonic() - self._looked_at >= BATCH_SECONDS:
+                    self._looked_at = time.monotonic()
+                    await self._send_progress(await sync_to_async(_work)())
             except Exception:
                 # Whatever it was, whoever waits must be woken by the next event.
                 logger.exception("The event feed cannot be read or sent; trying again")
@@ -143,6 +171,15 @@ class Tailer:
                 by_group.setdefault(group_of(event["visibility"]), []).append(event)
         for group, batch in by_group.items():
             await layer.group_send(group, {"type": "events", "events": batch})
+
+    async def _send_progress(self, work: dict[str, Progress]) -> None:
+        layer = get_channel_layer()
+        for name, one in work.items():
+            if self._told.get(name) != one.moment:
+                for group in (person_group(one.person_id), group_of("admin")):
+                    await layer.group_send(group, {"type": "progress", "progress": one.told})
+        # What has ended is forgotten.
+        self._told = {name: one.moment for name, one in work.items()}
 
 
 tailer = Tailer()

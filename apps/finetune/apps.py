@@ -11,9 +11,11 @@ class FinetuneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have signing out release the lease, and the tick do what time does here."""
-        from apps.federation.pipeline.tick import CHORES  # noqa: PLC0415 - it needs the models
-        from apps.finetune import signals, tasks  # noqa: PLC0415 - as above
+        """Have signing out release the lease, the tick do what time does here, and pages learn how far a job is."""
+        from apps.federation.live import WORK  # noqa: PLC0415 - it needs the models
+        from apps.federation.pipeline.tick import CHORES  # noqa: PLC0415 - as above
+        from apps.finetune import queries, signals, tasks  # noqa: PLC0415 - as above
 
         signals.connect()
         CHORES.append(tasks.tick)
+        WORK.append(queries.work)

@@ -4,9 +4,11 @@ from typing import Any
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
+from apps.federation.live import Progress
 from apps.federation.models import Federation
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline.train import measured
+from apps.finetune.states import JOB_WORKING, JobState
 from hospintel_core.metrics import wilson_interval
 from hospintel_core.report import Report
 
@@ -50,6 +52,34 @@ def _share(report: Report, index: int | None = None) -> dict[str, float] | None:
         return None
     low, high = wilson_interval(right, n)
     return {"accuracy": right / n, "low": low, "high": high}
+
+
+def told_of(job: Job) -> dict[str, Any]:
+    """Return how far a job is that a worker has or that waits for one, in the words of its page.
+
+    `value` of `max` is done; `epochs` holds epoch, loss and accuracy (a share) of each that is over.
+    """
+    epochs = job.progress.get("epochs", [])
+    if job.state == JobState.TRAINING:
+        value, most = len(epochs), job.epochs or 1
+        done = f"{value} of {most} epochs"
+        at = f": epoch {value} of {most}, loss {epochs[-1]['loss']:.4f}" if epochs else ""
+        headline = f"The worker trains{at}."
+    else:
+        value, most = job.progress.get("prepared", 0), job.progress.get("of", 1)
+        done = f"{value} of {job.progress.get('of', 'all')} views prepared"
+        headline = "The job waits for the worker." if job.state == JobState.QUEUED else "The worker prepares the scans."
+    return {"headline": headline, "done": done, "value": value, "max": most, "epochs": epochs}
+
+
+def work() -> dict[str, Progress]:
+    """Return how far each job is that a worker has, for the live path: its owner and administrators see it."""
+    found = Job.objects.filter(state__in=JOB_WORKING, progressed_at__isnull=False)
+    return {
+        f"job:{job.pk}": Progress(job.owner_id, job.progressed_at, {"of": f"job:{job.pk}", **told_of(job)})
+        for job in found
+        if job.progressed_at is not None
+    }
 
 
 def refused_words(code: str) -> str:

@@ -1,8 +1,10 @@
 // A page is complete when it arrives. A socket says that something happened, then the page's living part is fetched
-// anew; without a socket the event feed is polled. One visible line says which of the two it is.
+// anew; how far work is comes with the message itself. Without a socket the event feed is polled, and what is at work is
+// fetched as often. One visible line says which of the two it is.
 
 import { freshen } from "./freshen.js";
 import { tellTimes } from "./portal.js";
+import { tellProgress } from "./progress.js";
 
 const part = document.querySelector("[data-living]");
 const line = document.querySelector("[data-live]");
@@ -11,7 +13,6 @@ const POLL_MS = 3000;
 const QUIET_MS = 250;
 // An agent that falls silent makes no event: look anyway, now and then.
 const IDLE_MS = 30000;
-const WORKING_MS = 1000;
 let seq = Number(part?.dataset.living || 0);
 let refreshTimer = null;
 let pollTimer = null;
@@ -61,13 +62,26 @@ function changed(events) {
   refreshSoon(QUIET_MS);
 }
 
+// How far work is makes no event.
+function refreshIfWorking() {
+  if (part.querySelector("[data-working]")) refreshSoon(QUIET_MS);
+}
+
+function heard(message) {
+  changed(message.events || []);
+  if (message.progress) tellProgress(part, message.progress);
+}
+
 async function poll() {
   try {
     const answer = await fetch(`/api/v1/events?after=${seq}`, { headers: { "X-Background": "1" } });
     if (answer.status === 401 || answer.status === 403) window.location.reload();
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     changed((await answer.json()).events);
-    if (!isOpen) say("off", "Reconnecting");
+    if (!isOpen) {
+      say("off", "Reconnecting");
+      refreshIfWorking();
+    }
   } catch {
     if (!isOpen) say("away", "The hub does not answer");
   }
@@ -91,8 +105,9 @@ function connect() {
     say("on", "Live");
     // What happened while the socket was away.
     poll();
+    refreshIfWorking();
   });
-  socket.addEventListener("message", (message) => changed(JSON.parse(message.data).events || []));
+  socket.addEventListener("message", (message) => heard(JSON.parse(message.data)));
   socket.addEventListener("close", (event) => {
     // Signed out elsewhere, or with other rights: what is on the screen may no longer be this reader's to see.
     if (event.code === 4401 || event.code === 4403) {
@@ -110,7 +125,5 @@ function connect() {
 
 if (part) {
   connect();
-  // What a worker is at grows without events.
-  setInterval(() => part.querySelector("[data-working]") && refreshSoon(0), WORKING_MS);
   setInterval(() => document.visibilityState === "visible" && refreshSoon(0), IDLE_MS * (0.75 + Math.random() / 2));
 }

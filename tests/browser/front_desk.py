@@ -190,3 +190,66 @@ def train_further(path: str) -> None:
     rng = np.random.default_rng(97)
     moved = {name: (array + rng.normal(0, 1e-4, array.shape)).astype(np.float32) for name, array in head.items()}
     h5.write_model(Path(path), pixels, [], moved)
+
+
+_at_work: list[Any] = []
+
+
+def work_on_a_job(name: str, per_class: int = 6, epochs: int = 5) -> str:
+    """Somebody's job is with a worker, which is this process: it trains as fast as `tell_epoch` says."""
+    from apps.audit.api import transaction
+    from apps.finetune.pipeline import claim, jobs
+    from apps.finetune.states import JobState
+
+    job = draft_with_scans(name, per_class)
+    with transaction():
+        # In one: the hub's own worker finds nothing to do.
+        jobs.fine_tune(job, epochs=epochs)
+        held = claim.take(job.pk)
+    assert held is not None
+    _at_work.append(held.__enter__())
+    held.move(JobState.PREPARING)
+    held.move(JobState.TRAINING)
+    return str(job.pk)
+
+
+def draft_with_scans(name: str, per_class: int) -> Any:
+    """Take the lease for somebody and begin a job with scans of all classes."""
+    import io
+
+    import numpy as np
+
+    from apps.accounts.models import User
+    from apps.federation.models import Federation
+    from apps.finetune.pipeline import jobs, lease, scans
+    from hospintel_core import phantoms
+
+    user, federation = User.objects.get(username=name), Federation.objects.get(pk="brain-mri")
+    lease.take(user, federation)
+    job = jobs.create(user, federation)
+    for label in range(len(federation.classes)):
+        files = []
+        for number in range(per_class):
+            made = io.BytesIO()
+            phantoms.draw(label, np.random.default_rng((17, label, number)), 64).save(made, "PNG")
+            files.append(("scan.png", made))
+        added = scans.add(job, files, label=label)
+        assert len(added.scans) == per_class
+    return job
+
+
+def tell_epoch(number: int) -> None:
+    """The worker has got so far: losses are 1 / epoch."""
+    epochs = [{"epoch": n, "loss": round(1 / n, 4), "accuracy": 0.5} for n in range(1, number + 1)]
+    _at_work[-1].tell({"epochs": epochs})
+
+
+def stop_working(name: str) -> None:
+    """Cancel the job and give the lease back."""
+    from apps.accounts.models import User
+    from apps.finetune.pipeline import jobs, lease
+
+    held, user = _at_work.pop(), User.objects.get(username=name)
+    jobs.cancel(held.job, actor=user.actor)
+    held.__exit__(None, None, None)
+    lease.release(user, by="holder")

@@ -2,10 +2,14 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
 
+import front_desk
 import numpy as np
+import pytest
 from conftest import Window, sign_in
-from playwright.sync_api import expect
+from harness import Hub
+from playwright.sync_api import Route, expect
 from test_every_page import findings
 
 from hospintel_core import phantoms
@@ -52,3 +56,47 @@ def test_a_doctor_fine_tunes_and_proposes(window: Window) -> None:
     page.goto("/workbench/")
     page.click("#release")
     expect(page.locator("h1")).to_have_text("Nobody is fine-tuning.")
+
+
+@pytest.fixture
+def job(hub: Hub) -> Iterator[str]:
+    """A job of dora's that trains as fast as the test says."""
+    yield hub.ask(front_desk.work_on_a_job, "dora")
+    hub.ask(front_desk.stop_working, "dora")
+
+
+def hold_fragments(route: Route) -> None:
+    """The page asks for its living part, and gets no answer."""
+    if "x-fragment" not in route.request.headers:
+        route.continue_()
+
+
+def test_each_epoch_comes_over_the_socket_alone(window: Window, hub: Hub, job: str) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.route(f"**/workbench/{job}/", hold_fragments)
+    page.goto(f"/workbench/{job}/")
+    expect(page.locator(".live")).to_have_attribute("data-live", "on")
+    expect(page.locator("h1")).to_have_text("The worker trains.")
+    for epoch in (1, 2, 4):
+        hub.ask(front_desk.tell_epoch, epoch)
+        expect(page.locator("h1")).to_have_text(f"The worker trains: epoch {epoch} of 5, loss {1 / epoch:.4f}.")
+        expect(page.locator("#epochs-rows tr")).to_have_count(epoch)
+        expect(page.locator("#job-done")).to_have_text(f"{epoch} of 5 epochs")
+        assert page.locator("#job-progress").evaluate("bar => [bar.value, bar.max]") == [epoch, 5]
+    told = page.locator("#epochs-rows").inner_text()
+    # The same words from the hub.
+    page.unroute(f"**/workbench/{job}/")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("The worker trains: epoch 4 of 5, loss 0.2500.")
+    assert page.locator("#epochs-rows").inner_text() == told
+
+
+def test_without_a_socket_each_epoch_is_asked_for(window: Window, hub: Hub, job: str) -> None:
+    page = window().new_page()
+    page.route_web_socket("**/ws/events/", lambda socket: socket.close())
+    sign_in(page, "dora")
+    page.goto(f"/workbench/{job}/")
+    hub.ask(front_desk.tell_epoch, 3)
+    expect(page.locator("h1")).to_have_text("The worker trains: epoch 3 of 5, loss 0.3333.")
+    expect(page.locator("#epochs-rows tr")).to_have_count(3)

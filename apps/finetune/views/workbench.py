@@ -83,7 +83,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "confusions": queries.confusions_of(job),
         "most_epochs": jobs.MOST_EPOCHS,
         "most_note": MOST_NOTE,
-        "epoch": (job.progress.get("epochs") or [None])[-1],
+        "told": queries.told_of(job),
     }
     return show(request, "job", context, folder="finetune")
 
