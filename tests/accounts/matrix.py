@@ -48,8 +48,8 @@ PUBLIC = [
     row("accounts:login-code", "GET", headers=BROWSER, everyone=302),
     row("accounts:login-code", "POST", form={"otp": "123456"}, everyone=302),
     row("accounts:logout", "POST", everyone=302),
-    row("accounts:first-admin", "GET", everyone=404),
-    row("accounts:first-admin", "POST", form=WRONG_LINK, everyone=404),
+    row("accounts:first-admin", "GET", everyone=410),
+    row("accounts:first-admin", "POST", form=WRONG_LINK, everyone=410),
     row("accounts:password-link", "GET", everyone=200),
     row("accounts:password-link", "POST", form=WRONG_LINK, sees=_said_of_link, everyone="used"),
 ]

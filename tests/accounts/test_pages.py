@@ -1,14 +1,16 @@
 """Signing in and out, the first administrator's page, and Django admin behind the same door."""
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
 from apps.accounts import pipeline
-from apps.accounts.models import Hospital, Membership, Role, User
+from apps.accounts.models import Hospital, Membership, PasswordLink, Role, User
 from apps.audit.api import events_after, flush_denials
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +92,7 @@ def test_the_first_administrators_page_works_once(client: Client):
     token, page = pipeline.issue_first_admin_link(), "/first-admin/"
     assert b"behind the <code>#</code>" in client.get(page).content
     wanted = {"username": "chief", "password1": PASSWORD, "password2": PASSWORD}
-    assert b"This link is used" in client.post(page, wanted | {"token": "wrong"}).content
+    assert b"Start the hub again: it prints a new one." in client.post(page, wanted | {"token": "wrong"}).content
     assert b"Choose a name and a password" in client.post(page, {"token": f" {token} "}).content
     weak = client.post(page, {"token": token, "username": "chief", "password1": "short", "password2": "short"})
     assert b"too short" in weak.content
@@ -99,8 +101,26 @@ def test_the_first_administrators_page_works_once(client: Client):
     assert made.status_code == 302
     assert User.objects.get().role == Role.ADMIN
     assert client.get("/admin/").status_code == 200
-    assert client.get(page).status_code == 404
-    assert client.post(page, wanted | {"token": token, "username": "x"}).status_code == 404
+    for answer in (client.get(page), client.post(page, wanted | {"token": token, "username": "x"})):
+        assert answer.status_code == 410
+        assert b"This hub has its first administrator" in answer.content
+    client.logout()
+    assert b'href="/accounts/login/">Sign in' in client.get(page).content
+    assert User.objects.count() == 1
+
+
+def test_a_link_that_opens_nothing_is_answered_in_the_same_words_whatever_the_reason(cast: Any, client: Client):
+    used = pipeline.issue_password_link(cast.reader, actor="system:test")
+    pipeline.use_password_link(used, "staple battery horse")
+    replaced = pipeline.issue_password_link(cast.reader, actor="system:test")
+    late = pipeline.issue_password_link(cast.reader, actor="system:test")
+    PasswordLink.objects.filter(used_at=None).update(expires_at=timezone.now())
+    said = set()
+    for token in (used, replaced, late, "never issued"):
+        answer = client.post("/password/", {"token": token})
+        said.add(re.sub(r"(?s)<input.*?>", "", answer.content.decode()))
+    assert len(said) == 1
+    assert "This link is used, over, replaced by a newer one, or not copied to its end. Ask an" in said.pop()
 
 
 def test_no_link_leads_to_a_code_that_a_log_would_keep(client: Client):

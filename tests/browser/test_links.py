@@ -26,10 +26,22 @@ def test_without_scripts_the_code_of_a_link_is_pasted(window: Window, browser: B
         expect(other.locator("h1")).to_have_text("Set your password")
         other.fill("input[name=token]", "wrong")
         other.click("main button[type=submit]")
-        expect(other.locator(".errors")).to_contain_text("This link is used, over or replaced")
+        expect(other.locator(".errors")).to_contain_text("This link is used, over, replaced")
         other.fill("input[name=token]", code)
         other.click("main button[type=submit]")
         expect(other.locator("main")).to_contain_text("For the account uwe.")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_link_for_the_first_administrator_that_was_used_says_so(browser: Browser, address: str, theme: str) -> None:
+    with browser.new_context(base_url=address, color_scheme=theme, viewport={"width": PHONE, "height": 900}) as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(f"/first-admin/#{'x' * 43}")
+        expect(page.locator("h1")).to_have_text("This hub has its first administrator")
+        assert findings(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
+        page.get_by_role("link", name="Sign in").click()
+        expect(page.locator("input[name=username]")).to_be_visible()
 
 
 @pytest.fixture(scope="module")
