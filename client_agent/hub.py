@@ -26,7 +26,7 @@ PART: Final = 4 * 1024 * 1024
 LIVE: Final = frozenset({"RECEIVED", "ACCEPTED", "CONSUMED"})
 TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
-ENDED: Final = frozenset({"round_closed", "round_unknown"})
+ENDED: Final = frozenset({"round_closed", "round_unknown", "run_aborted"})
 NO_ROUND: Final = UUID(int=0)
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")

@@ -147,8 +147,9 @@ def _status(agent: Agent, row: Row, digest: str = "", wait: int = 0) -> UpdateSt
         raise
 
 
-def _expired(agent: Agent, row: Row) -> Row:
-    return agent.journal.advance(row, State.EXPIRED, code="round_closed", detail="the round ended without this update")
+def _expired(agent: Agent, row: Row, code: str = "round_closed") -> Row:
+    detail = "the run was aborted" if code == "run_aborted" else "the round ended without this update"
+    return agent.journal.advance(row, State.EXPIRED, code=code, detail=detail)
 
 
 def _refused(agent: Agent, task: Task, row: Row, error: HubRefusedError) -> Row:
@@ -164,7 +165,7 @@ def _refused(agent: Agent, task: Task, row: Row, error: HubRefusedError) -> Row:
     if code == "upload_busy":
         raise HubUnreachableError("hub_busy", detail) from error
     if code in ENDED:
-        return _expired(agent, row)
+        return _expired(agent, row, code if code == "run_aborted" else "round_closed")
     if code == "update_exists":
         return agent.journal.advance(row, State.UPLOADED)
     log.warning("%s: the hub refused the update: %s (%s)", task.name, detail, code)

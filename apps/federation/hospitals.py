@@ -135,7 +135,8 @@ class Contributions:
 def contributions(hospital: Hospital) -> Contributions:
     """Return what the hospital's agents sent."""
     updates = Update.objects.filter(agent__hospital=hospital)
-    consumed, refused = Q(state=UpdateState.CONSUMED), Q(state=UpdateState.REFUSED)
+    consumed = Q(state=UpdateState.CONSUMED)
+    refused = Q(state=UpdateState.REFUSED) & ~Q(code="run_aborted")
     sums = updates.aggregate(
         consumed=Count("pk", filter=consumed),
         refused=Count("pk", filter=refused),

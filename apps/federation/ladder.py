@@ -78,13 +78,14 @@ def _place(agent: Agent, federation: Federation, round_: Round | None, update: U
     online = agent.is_online(federation.seen_within)
 
     def at(done: int, said: str, advice: Advice | None = None, following: str = "ahead") -> Place:
-        rungs = _rungs(done, "failed" if advice else following)
+        rungs = _rungs(done, "failed" if advice and advice.alarm else following)
         return Place(agent.hospital.name, agent, online, rungs, said, advice)
 
     if agent.state == AgentState.REVOKED:
         return at(0, "Revoked", refusal("agent_revoked"))
     if update is not None and update.state == UpdateState.REFUSED:
-        return at(3, "Refused", refusal(update.code))
+        advice = refusal(update.code)
+        return at(3, "Refused" if advice.alarm else "Not used", advice)
     if update is not None:
         return at(4, _RETURNED[UpdateState(update.state)])
     if not online:

@@ -14,7 +14,7 @@ from apps.accounts.models import User
 from apps.audit.api import events_about, moment, newest_events
 from apps.federation.models import Agent, Round, Update
 from apps.federation.visibility import own_hospitals, visibilities
-from apps.federation.words import sentence
+from apps.federation.words import refusal, sentence
 
 # What nobody watching a run wants to read; the audit's own page has everything.
 NOISE = frozenset(
@@ -77,10 +77,15 @@ def told(events: list[dict[str, Any]], user: User) -> list[News]:
             moment(event["ts_us"]),
             names[event["actor"]],
             sentence(event["action"], event["facts"] | hospitals.get(event["object"], {}), event["outcome"]),
-            event["outcome"],
+            _outcome(event),
         )
         for event in events
     ]
+
+
+def _outcome(event: dict[str, Any]) -> str:
+    """Return how an event ended, for people: what was refused through nobody's fault raises no alarm."""
+    return str(event["outcome"]) if refusal(str(event["facts"].get("code", ""))).alarm else "ok"
 
 
 def names_of(actors: Iterable[str], user: User) -> dict[str, str]:

@@ -231,7 +231,7 @@ def trouble(federation: Federation, hospitals: Hospitals) -> list[Advice]:
     if round_ is not None:
         counted = set(round_.updates.live().values_list("agent", flat=True))
         for row in update_rows(round_, hospitals):
-            if row.advice is not None and row.update.agent_id not in counted:
+            if row.advice is not None and row.advice.alarm and row.update.agent_id not in counted:
                 name = row.update.agent.hospital.name
                 found.append(Advice(f"{name}, round {round_.number}: {row.advice.cause}", row.advice.step))
     return found

@@ -9,11 +9,15 @@ from apps.federation.calls import told_admin, told_call
 
 @dataclass(frozen=True)
 class Advice:
-    """What happened, in one sentence, what to do about it, and the name of the page where, if there is one."""
+    """What happened, in one sentence, what to do about it, and the name of the page where, if there is one.
+
+    Without `alarm` nothing was wrong: no screen raises one over it.
+    """
 
     cause: str
     step: str
     page: str = ""
+    alarm: bool = True
 
 
 _AGAIN = "The agent trains or seals again by itself; look here again when it has."
@@ -23,11 +27,18 @@ _SEAL = Advice(
     "The sealed update was damaged on its way, or was not sealed by this agent for this round.",
     "The agent sends again by itself. If it goes on: look for a proxy that changes uploads, and enrol the agent anew.",
 )
-_LATE = Advice("The update came after its round had closed.", "Nothing is lost: the next round takes the agent again.")
+_LATE = Advice(
+    "The round had ended before the update could count.", "Nothing is lost: the next round takes the agent again."
+)
 
 REFUSALS: Mapping[str, Advice] = {
     "round_closed": _LATE,
     "wrong_round": _LATE,
+    "run_aborted": Advice(
+        "The run was aborted before the update was used.",
+        "Nothing is wrong: the next run takes the agent again.",
+        alarm=False,
+    ),
     "wrong_base": Advice("The update was trained from another version.", _AGAIN),
     "replayed": Advice("The same sealed update was sent twice.", "Nothing needs to be done: it counts once."),
     "agent_revoked": Advice("The agent was revoked.", "Enrol it anew with a one-time code if it shall take part."),

@@ -119,6 +119,13 @@ def test_a_round_that_closes_under_the_upload_is_expired(agent: Agent, hub: HubD
     assert (row.state, row.code) == (State.EXPIRED, "round_closed")
 
 
+def test_an_update_of_an_aborted_run_is_over_and_not_refused(agent: Agent, hub: HubDouble) -> None:
+    hub.open_round()
+    hub.verdicts = ["run_aborted"]
+    row = Service(agent).once(timeout=60)
+    assert (row.state, row.code, row.detail) == (State.EXPIRED, "run_aborted", "the run was aborted")
+
+
 def test_a_round_past_its_deadline_is_not_begun(agent: Agent, hub: HubDouble, clock: SteppedClock) -> None:
     hub.open_round(deadline_ms=clock.now_ms() - 1)
     assert Service(agent).once(timeout=60).state == State.EXPIRED

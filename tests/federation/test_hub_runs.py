@@ -7,7 +7,11 @@ from hub_client import HubClient
 from hub_driver import assert_refused
 from site_agent import SCHEMA, SLUG, delta, report
 
+from apps.federation import queries
+from apps.federation.hospitals import contributions
+from apps.federation.ladder import places
 from apps.federation.models import ModelVersion, Round, Run
+from apps.federation.news import newest
 from apps.federation.pipeline import keys, runs, storage
 from apps.federation.pipeline.publish import publish
 from apps.federation.pipeline.step import Next
@@ -96,10 +100,33 @@ def test_an_update_that_waits_for_inspection_when_the_run_is_aborted_is_refused(
     inspection = hub.queued()
     steer(admin, round_.run, "abort")
     hub.work()
-    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "round_closed")
+    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "run_aborted")
+    assert north.status(round_.pk)["detail"] == "The run was aborted before the update was used."
     hub.do(inspection)
-    assert hub.event(code="round_closed")["action"] == "update.refused"
+    assert hub.event(code="run_aborted")["action"] == "update.refused"
     assert hub.files() == set()
+
+
+def test_an_update_that_an_aborted_run_left_unused_raises_no_alarm(hub, north, south, admin, cast):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    steer(admin, round_.run, "abort")
+    hub.work()
+    assert north.status(round_.pk)["code"] == "run_aborted"
+    assert queries.trouble(hub.federation, None) == []
+    place = next(found for found in places(hub.federation, round_, None) if found.hospital == "North Clinic")
+    assert (place.said, [rung.state for rung in place.rungs][-1]) == ("Not used", "ahead")
+    told = next(item for item in newest(cast.admin, 20) if item.did.startswith("refused an update"))
+    assert (told.did, told.outcome) == (
+        "refused an update of North Clinic: The run was aborted before the update was used.",
+        "ok",
+    )
+    assert contributions(north.row.hospital).refused == 0
+    for page in ("/", f"/rounds/{round_.pk}/", "/hospitals/north-clinic/"):
+        shown = admin.get(page, headers={"Accept": "text/html"}).content.decode()
+        assert "Not used" in shown, page
+        assert "Refused</span>" not in shown
+        assert "had closed" not in shown
 
 
 def test_an_update_that_is_inspected_between_the_end_of_its_round_and_the_cleaning_is_refused(hub, north, south):
@@ -108,7 +135,7 @@ def test_an_update_that_is_inspected_between_the_end_of_its_round_and_the_cleani
     runs.abort(round_.run, actor="user:1")
     assert keys.has_round_key(round_.pk)
     hub.work()
-    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "round_closed")
+    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "run_aborted")
     assert hub.files() == set()
 
 

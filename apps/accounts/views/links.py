@@ -18,7 +18,6 @@ from apps.accounts.forms import FirstAdminForm, LinkForm, NewPasswordForm
 from apps.accounts.models import User
 from hospintel_site.callers import client_address
 
-
 ASK_ADMIN = "Ask an administrator for another."
 START_AGAIN = "Start the hub again: it prints a new one."
 
@@ -77,5 +76,7 @@ def _ask(request: HttpRequest, head: str, otherwise: str) -> HttpResponse:
     """Ask for the code; say of one that was sent that it opens nothing, in the same words whatever the reason."""
     form = LinkForm(request.POST or None)
     if form.is_valid():
-        form.add_error("token", f"This link is used, over, replaced by a newer one, or not copied to its end. {otherwise}")
+        form.add_error(
+            "token", f"This link is used, over, replaced by a newer one, or not copied to its end. {otherwise}"
+        )
     return render(request, "accounts/link_code.html", {"form": form, "head": head})

@@ -69,7 +69,8 @@ def _state_of(update: Update) -> dict[str, object]:
     """Return what the agent is told about its own update: the audit's code, one text for all crypto refusals."""
     crypto = update.code.startswith(("envelope_", "ciphertext_"))
     code = "update_refused" if crypto else update.code
-    detail = receive.HEADER_TEXTS.get(update.code, REFUSED_TEXT if update.code else "")
+    texts = receive.HEADER_TEXTS | receive.UNUSED_TEXTS
+    detail = texts.get(update.code, REFUSED_TEXT if update.code else "")
     return {"state": update.state, "code": code, "detail": detail}
 
 

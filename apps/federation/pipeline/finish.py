@@ -62,7 +62,7 @@ def finish(round_id: UUID) -> list[Next]:
     if round_.is_active:
         return []
     for update in Update.objects.filter(round=round_, state=UpdateState.RECEIVED):
-        refuse(update, "round_closed", actor="system:finish")
+        refuse(update, late_code(round_), actor="system:finish")
     for update in Update.objects.filter(round=round_).only("pk"):
         storage.discard_sealed(update.pk)
     storage.remove_parts(round_id)
@@ -73,6 +73,12 @@ def finish(round_id: UUID) -> list[Next]:
         keys.erase_round_key(round_id)
         checkpoint.sign()
     return []
+
+
+def late_code(round_: Round) -> str:
+    """Return why an update does not count whose round has ended without it; looks at the round as it is now."""
+    round_.refresh_from_db(fields=["state", "reason"])
+    return "run_aborted" if round_.reason == "aborted" else "round_closed"
 
 
 def refuse(update: Update, code: str, *, actor: str) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Evaluation, Federation, Round, Update
 from apps.federation.pipeline import keys, storage
-from apps.federation.pipeline.finish import fail_round, refuse
+from apps.federation.pipeline.finish import fail_round, late_code, refuse
 from apps.federation.pipeline.open_round import wire_schema
 from apps.federation.pipeline.step import Next
 from apps.federation.states import AgentState, RoundState, UpdateState
@@ -142,7 +142,7 @@ def _without_key(update: Update, error: KeyFileError) -> list[Next]:
     if error.code != "key_missing":
         logger.error("The updates of round %s wait for a key: %s %s", update.round_id, error.detail, error.hint)
         return []
-    refuse(update, "round_closed", actor=WORKER)
+    refuse(update, late_code(update.round), actor=WORKER)
     # Where the key was erased because the round has just ended, nothing happens.
     return fail_round(update.round, error.code, actor=WORKER)
 
@@ -178,7 +178,7 @@ def accept(update: Update, judged: Judged) -> list[Next]:
             if judged.report.n:
                 store_report(update.round, update.agent_id, judged.report, Evaluation.Kind.TRAIN)
     except Conflict:
-        refuse(update, "round_closed", actor=WORKER)
+        refuse(update, late_code(update.round), actor=WORKER)
         return []
     return [Next("close", update.round_id)]
 

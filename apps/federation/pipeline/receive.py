@@ -138,6 +138,10 @@ def _verified_header(agent: Agent, data: bytes) -> Header:
     return header
 
 
+UNUSED_TEXTS = {
+    "round_closed": "The round ended before the update could count.",
+    "run_aborted": "The run was aborted before the update was used.",
+}
 HEADER_TEXTS = {
     "wrong_federation": "The update is for another federation.",
     "clock_skew": "The update was sealed more than 15 minutes from the hub's time. Check the clock and seal again.",
