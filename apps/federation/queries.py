@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.db.models import Count, Prefetch
@@ -9,7 +10,6 @@ from django.utils import timezone
 
 from apps.federation.figures import Hospitals, Shown, shown
 from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run, Update
-from apps.federation.models.agent import AgentQuerySet
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
 from apps.federation.words import Advice, failure, refusal
@@ -20,18 +20,48 @@ def newest_round(federation: Federation) -> Round | None:
     return Round.objects.of(federation.pk).select_related("run__federation").order_by("-opened_at").first()
 
 
-def status(federation: Federation) -> dict[str, Any]:
-    """Return what `GET /status` answers: where the federation stands, and nothing about any one hospital."""
+@dataclass(frozen=True)
+class Standing:
+    """Where a federation stands, read once, so that no two parts of a page tell of two moments.
+
+    `run` is the one in progress, `round` the one in progress or the last one.
+    """
+
+    federation: Federation
+    run: Run | None
+    round: Round | None
+
+    @cached_property
+    def progress(self) -> "Progress | None":
+        """How far the round is; None where none is open."""
+        return progress(self.round) if self.round is not None else None
+
+    @cached_property
+    def online(self) -> int:
+        """How many agents have called lately."""
+        since = timezone.now() - timedelta(seconds=self.federation.seen_within)
+        return Agent.objects.active().of(self.federation.pk).seen_since(since).count()
+
+
+def standing(federation: Federation) -> Standing:
+    """Read where a federation stands."""
     round_ = newest_round(federation)
+    # The run of an open round came with it.
+    run = round_.run if round_ is not None and round_.run.state in RUN_ACTIVE else active_run(federation)
+    return Standing(federation, run, round_)
+
+
+def status(now: Standing) -> dict[str, Any]:
+    """Return what `GET /status` answers: where the federation stands, and nothing about any one hospital."""
+    federation, round_ = now.federation, now.round
     active = round_ is not None and round_.is_active
-    since = timezone.now() - timedelta(seconds=federation.seen_within)
     closes = round_.closes_at if round_ is not None and round_.state == RoundState.COLLECTING else None
     pending = round_.updates.filter(state__in=[UpdateState.RECEIVED, UpdateState.ACCEPTED]).count() if round_ else 0
     return {
         "round": round_.number if round_ else 0,
         "pending_updates": pending if active else 0,
         "required_updates": federation.min_updates,
-        "clients_online": Agent.objects.active().of(federation.pk).seen_since(since).count(),
+        "clients_online": now.online,
         "state": round_.state if round_ and active else "IDLE",
         "deadline": closes.isoformat() if closes else None,
         "version": federation.current.number if federation.current else None,
@@ -75,23 +105,28 @@ def active_run(federation: Federation) -> Run | None:
     return federation.runs.filter(state__in=RUN_ACTIVE).first()
 
 
-def headline(federation: Federation) -> str:
+def headline(now: Standing) -> str:
     """Return the first line of the dashboard: what is going on."""
-    run, round_ = active_run(federation), newest_round(federation)
+    federation, run, round_ = now.federation, now.run, now.round
     if run is None:
         if round_ is None:
             return "Nothing has been trained yet. Enrol the hospitals' agents and start a run."
         number = federation.current.number if federation.current else "none"
         return f"No run is active. The current model is version {number}."
-    if round_ is None or not round_.is_active:
+    if round_ is None or now.progress is None:
         if round_ is not None and round_.run_id == run.pk and _evaluating_last(round_):
             return "The agents are evaluating the run's last version."
         if run.state == RunState.PAUSED:
             return _why_paused(run)
         need = federation.min_updates
-        return f"The run waits until {need} agents are online; {status(federation)['clients_online']} are."
-    names, far = _missing_names(round_), _progress(round_)
-    waiting = f", waiting on {', '.join(names)}" if names and far.collecting else ""
+        return f"The run waits until {need} agents are online; {now.online} are."
+    return _in_progress(round_, now.progress)
+
+
+def _in_progress(round_: Round, far: "Progress") -> str:
+    """Return the first line while a round is open."""
+    run = round_.run
+    waiting = f", waiting on {', '.join(far.missing)}" if far.missing and far.collecting else ""
     doing = {"COLLECTING": "collecting", "AGGREGATING": "aggregating", "EVALUATING": "evaluating"}[round_.state]
     said = f"Round {round_.number} of {run.rounds} is {doing}: {far.accepted} of {far.expected} updates{waiting}."
     return f"{said} The run is paused after it." if run.state == RunState.PAUSED else said
@@ -109,25 +144,15 @@ def _why_paused(run: Run) -> str:
     return f"The run is paused: version {held.digest[:12]} is held until an admin publishes or rejects it."
 
 
-def _missing_names(round_: Round) -> list[str]:
-    """Return the hospitals that a round waits for; not those whose agent was revoked."""
-    missing = _awaited(round_).order_by("hospital__name")
-    return list(missing.values_list("hospital__name", flat=True))
-
-
-def _awaited(round_: Round) -> AgentQuerySet:
-    there = round_.updates.live().values_list("agent", flat=True)
-    return Agent.objects.active().filter(pk__in=round_.expected).exclude(pk__in=list(there))
-
-
 @dataclass(frozen=True)
 class Progress:
-    """How far a round is: accepted of expected updates, and until when it collects.
+    """How far a round is: accepted of expected updates, whose are missing, and until when it collects.
 
     `closes` is when it closes at the latest; `enough`: with what is in by then, it makes a version.
     """
 
     accepted: int
+    missing: tuple[str, ...]
     expected: int
     required: int
     closes: datetime | None
@@ -139,31 +164,31 @@ class Progress:
         return self.accepted >= self.required
 
 
-def progress(round_: Round | None) -> Progress | None:
-    """Return how far an active round is; None where none is open."""
-    return _progress(round_) if round_ is not None and round_.is_active else None
-
-
-def _progress(round_: Round) -> Progress:
+def progress(round_: Round) -> Progress | None:
+    """Return how far an active round is; None for one that has ended."""
+    if not round_.is_active:
+        return None
     federation = round_.run.federation
-    done = round_.updates.filter(state__in=[UpdateState.ACCEPTED, UpdateState.CONSUMED]).count()
-    expected = round_.updates.live().count() + _awaited(round_).count()
+    there = dict(round_.updates.live().values_list("agent", "state"))
+    done = sum(state in {UpdateState.ACCEPTED, UpdateState.CONSUMED} for state in there.values())
+    # An agent that was revoked is not waited for.
+    awaited = Agent.objects.active().filter(pk__in=round_.expected).exclude(pk__in=there).order_by("hospital__name")
+    missing = tuple(awaited.values_list("hospital__name", flat=True))
     collecting = round_.state == RoundState.COLLECTING
     closes = round_.closes_at if done >= federation.min_updates else round_.deadline_at
-    return Progress(done, expected, federation.min_updates, closes if collecting else None, collecting)
+    closes = closes if collecting else None
+    return Progress(done, missing, len(there) + len(missing), federation.min_updates, closes, collecting)
 
 
-def round_headline(round_: Round) -> str:
-    """Return the first line of a round's page."""
+def round_headline(round_: Round, far: Progress | None) -> str:
+    """Return the first line of a round's page; `far`: how far it is, if it is open."""
     name = f"Round {round_.number}" + (f", attempt {round_.attempt}," if round_.attempt > 1 else "")
     version = getattr(round_, "version", None)
     if round_.state == RoundState.PUBLISHED and version is not None:
         return f"{name} made version {version.number}."
     if round_.state == RoundState.HELD:
         return f"{name} made a version that is held back."
-    if round_.state == RoundState.FAILED:
-        return f"{name} ended without a version."
-    return headline(round_.run.federation)
+    return f"{name} ended without a version." if far is None else _in_progress(round_, far)
 
 
 def neighbours(round_: Round) -> dict[str, Round | None]:
@@ -214,10 +239,11 @@ def update_rows(round_: Round, hospitals: Hospitals) -> list[UpdateRow]:
     return rows
 
 
-def trouble(federation: Federation, hospitals: Hospitals) -> list[Advice]:
+def trouble(now: Standing, hospitals: Hospitals) -> list[Advice]:
     """Return what needs somebody's attention now, the most urgent first."""
     found = []
-    current, round_ = federation.current, newest_round(federation)
+    federation, round_ = now.federation, now.round
+    current = federation.current
     for held in federation.versions.filter(state=VersionState.HELD):
         verdict = told_verdict(held, hospitals)
         step = "An administrator publishes or rejects it."

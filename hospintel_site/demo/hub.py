@@ -13,7 +13,7 @@ from apps.accounts.models import Role
 from apps.accounts.pipeline import add_member, create_hospital, create_person
 from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.pipeline import bootstrap, enrol, keys, runs, storage
-from apps.federation.queries import headline
+from apps.federation.queries import headline, standing
 from apps.federation.states import RoundState, RunState
 from apps.federation.tasks import enqueue
 from hospintel_core.architectures import Architecture
@@ -88,9 +88,13 @@ def watch(run_id: UUID, options: Options, processes: Processes, say: Callable[[s
             raise DemoError(f"The run is {run.state}.")
         if time.monotonic() - last > SILENT_SECONDS:
             raise DemoError(f"Nothing happened for {SILENT_SECONDS} s:\n{processes.tail(HUB)}")
-        progress.look(partial(headline, run.federation))
+        progress.look(partial(_what_goes_on, run.federation))
         close_old_connections()
         time.sleep(LOOK_SECONDS)
+
+
+def _what_goes_on(federation: Federation) -> str:
+    return headline(standing(federation))
 
 
 def _measured_versions(run: Run) -> list[ModelVersion]:

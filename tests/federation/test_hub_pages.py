@@ -4,6 +4,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from looking import BROWSER, browser, do, page_number, page_of, see
 from site_agent import report
 
@@ -114,20 +116,33 @@ def test_where_enough_updates_are_in_a_round_closes_when_its_grace_is_over(hub, 
     closes = round_.quorum_at + timedelta(seconds=100)
     body = browser(cast.reader).get("/", headers=BROWSER).content.decode()
     assert f'It closes <time datetime="{closes.isoformat()}" data-until>' in body
-    assert queries.status(hub.federation)["deadline"] == closes.isoformat()
+    assert queries.status(queries.standing(hub.federation))["deadline"] == closes.isoformat()
     hub.configure(deadline=50)
     at_last = round_.first_accepted_at + timedelta(seconds=50)
-    assert queries.status(hub.federation)["deadline"] == at_last.isoformat()
+    assert queries.status(queries.standing(hub.federation))["deadline"] == at_last.isoformat()
+
+
+def test_the_dashboard_reads_the_round_once_so_that_no_two_parts_tell_of_two_moments(hub, cast, north, south):
+    hub.open_round(north, south)
+    person = browser(cast.admin)
+    with CaptureQueriesContext(connection) as asked:
+        assert person.get("/", headers=BROWSER).status_code == 200
+    newest = [query for query in asked.captured_queries if '"opened_at" DESC LIMIT 1' in query["sql"]]
+    runs = [query for query in asked.captured_queries if 'FROM "federation_run"' in query["sql"]]
+    assert (len(newest), len(runs)) == (1, 0)
 
 
 def test_nobody_waits_for_a_hospital_whose_agent_was_revoked(hub, cast, north, south):
     hub.open_round(north, south)
     north.take_part()
     hub.work()
-    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic."
+    assert (
+        queries.headline(queries.standing(hub.federation))
+        == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic."
+    )
     # The round itself closes only with the next look at it.
     Agent.objects.filter(pk=south.row.pk).update(state="REVOKED")
-    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 1 updates."
+    assert queries.headline(queries.standing(hub.federation)) == "Round 1 of 1 is collecting: 1 of 1 updates."
     assert queries.progress(hub.current_round()).expected == 1
 
 
@@ -136,7 +151,10 @@ def test_who_came_late_is_among_the_expected(hub, cast, north, south):
     Round.objects.update(expected=[str(north.row.pk)])
     south.take_part()
     hub.work()
-    assert queries.headline(hub.federation) == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on North Clinic."
+    assert (
+        queries.headline(queries.standing(hub.federation))
+        == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on North Clinic."
+    )
     hub.finish_honestly(north)
     row = figures.round_row(Round.objects.get(pk=round_.pk), None)
     assert (row.updates, row.expected) == (2, 2)

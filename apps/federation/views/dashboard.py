@@ -32,23 +32,22 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
     """Show what is going on: run, hospitals, the current model and its history, rounds, news."""
     user, federation = person(request), federation_of_the_page()
     hospitals = own_hospitals(user)
-    round_ = queries.newest_round(federation)
+    now = queries.standing(federation)
     versions = queries.version_rows(federation, hospitals)
     # A version is measured some time after it was published: until then the figures are those of the one before.
     told = next((row for row in versions if row.measured.report is not None), None)
-    run = queries.active_run(federation)
     return show(
         request,
         "dashboard",
         {
             "federation": federation,
-            "headline": queries.headline(federation),
-            "status": queries.status(federation),
-            "run": run,
-            "last_run": run or federation.runs.order_by("-created_at").first(),
-            "round": round_,
-            "progress": queries.progress(round_),
-            "places": places(federation, round_, hospitals),
+            "headline": queries.headline(now),
+            "status": queries.status(now),
+            "run": now.run,
+            "last_run": now.run or federation.runs.order_by("-created_at").first(),
+            "round": now.round,
+            "progress": now.progress,
+            "places": places(federation, now.round, hospitals),
             "newest": versions[0] if versions else None,
             "told": told,
             "figures": figures.version_figures(told.version, hospitals) if told else None,
@@ -57,7 +56,7 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "versions": versions,
             "rounds": [figures.round_row(row, hospitals) for row in figures.rounds_of(federation)[:ROUNDS]],
             "news": newest(user, NEWS),
-            "trouble": queries.trouble(federation, hospitals),
+            "trouble": queries.trouble(now, hospitals),
             "plan": Plan.from_dict(federation.plan),
             "steers": may(user, "steer_runs"),
             "most_rounds": MAX_ROUNDS,

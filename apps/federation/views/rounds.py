@@ -41,7 +41,7 @@ def rounds(request: HttpRequest) -> HttpResponseBase:
         "rounds",
         {
             "federation": federation,
-            "headline": queries.headline(federation),
+            "headline": queries.headline(queries.standing(federation)),
             "page": page if page.paginator.count else None,
             "runs": run_rows(federation, list(page), user, first=page.number == 1),
         },
@@ -57,7 +57,7 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
     round_ = get_object_or_404(found, pk=round_id)
     user = person(request)
     hospitals = own_hospitals(user)
-    version = getattr(round_, "version", None)
+    version, far = getattr(round_, "version", None), queries.progress(round_)
     return show(
         request,
         "round",
@@ -68,8 +68,8 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
             "phases": figures.phases(round_),
             "news": of_round(user, round_),
             **queries.neighbours(round_),
-            "headline": queries.round_headline(round_),
-            "progress": queries.progress(round_),
+            "headline": queries.round_headline(round_, far),
+            "progress": far,
             "failure": _failure(round_),
             "places": places(federation, round_, hospitals),
             "updates": queries.update_rows(round_, hospitals),
