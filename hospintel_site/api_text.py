@@ -14,6 +14,28 @@ HEAD = """\
 MORE = """\
 A running hub serves the document itself at `/api/schema`, as pages at `/docs` (with a button that tries the calls that
 only read) and `/redoc`. What a sealed update is: [wire-format.md](wire-format.md).
+
+**A day by calls** under `/api/v1`, as `tests/flows/day_by_api.py` does it with `requests` alone (`nine_calls.py` beside
+it: the original nine). Analysing a scan is for the page, which sends it to nobody; programs take the model.
+
+| who | calls | what to know |
+| --- | --- | --- |
+| doctor | `POST login`, `POST lease` | Signing in takes the lease if it is free; `mine` says who has it. |
+| | `GET model` | While it is written: 503, and `Retry-After` says when to ask again. |
+| | `POST jobs`, then `POST jobs/<id>/scans` for each class | Any number of `file` fields, at most 32 MB a call; what \
+was left out is in `refused`. |
+| | `POST jobs/<id>/train`, then `GET jobs/<id>` | Until `ended_at` is there; `progress` has the loss of each epoch, \
+`figures` before and after. |
+| | `POST jobs/<id>/propose` | The `id` of the answer is the version's. |
+| admin | `POST login` with `otp` | A code of the app is good once. |
+| | `GET federations/brain-mri/versions` | What waits is `HELD`, with what its job `measured`; the `id` of each is \
+for the next calls. |
+| | `POST federations/brain-mri/runs` | The first round opens when enough agents are online: `GET status`. |
+| | `POST models/<id>/publish` | An open round ends: `GET events` has `round.failed` with the reason `superseded`, \
+then `round.open` with the new `version`. |
+| | `POST models/<id>/rollback` | Answers with a new version that has the old digest; an open round ends in the same \
+way. |
+| both | `POST logout` | Token and lease are gone. |
 """
 Schema = dict[str, Any]
 

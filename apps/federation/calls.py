@@ -69,6 +69,7 @@ DOING: Mapping[str, str] = {
     "v1-logout": "signing out",
     "v1-model": "downloading the model",
     "v1-update": "sending an update",
+    "versions": "listing the versions",
     "version-decide": "deciding about a version",
     "workbench": "looking at the workbench",
 }

@@ -3,7 +3,19 @@
 from django.urls import path
 from rest_framework.views import APIView
 
-from apps.federation.api import agents, audit, events, models, reports, runs, status, task, updates, versions
+from apps.federation.api import (
+    agents,
+    audit,
+    events,
+    models,
+    reports,
+    runs,
+    status,
+    task,
+    updates,
+    version_list,
+    versions,
+)
 from apps.federation.views import audit as audit_pages
 from apps.federation.views import dashboard, hospitals, rounds, settings
 from apps.federation.views import models as model_pages
@@ -54,6 +66,7 @@ urlpatterns = [
     path(V1 + "federations/<slug:slug>/task", task.task, name="task"),
     path(V1 + "federations/<slug:slug>/status", status.StatusView.as_view(), name="federation-status"),
     path(V1 + "federations/<slug:slug>/model", models.global_model, name="federation-model"),
+    path(V1 + "federations/<slug:slug>/versions", version_list.VersionsView.as_view(), name="versions"),
     path(V1 + "federations/<slug:slug>/runs", runs.RunsView.as_view(), name="runs"),
     path(V1 + "federations/<slug:slug>/runs/<uuid:run_id>/<slug:verb>", runs.SteerView.as_view(), name="steer-run"),
     path(V1 + "models/<slug:digest>", models.head, name="head"),

@@ -99,6 +99,8 @@ CALLS = [
         north="everyone north",
         south="everyone south",
     ),
+    row("versions", "GET", path=lambda s: {"slug": SLUG}, strangers=403, people=200, outsider=404),
+    row("versions", "GET", what="elsewhere", path=lambda s: {"slug": "none"}, strangers=403, people=404),
     row("audit-checkpoints", "GET", everyone=403, admin=200),
     row("runs", "POST", path=lambda s: {"slug": SLUG}, json={"rounds": 1}, before=_no_run, everyone=403, admin=201),
     row("runs", "POST", what="elsewhere", path=lambda s: {"slug": "none"}, json={"rounds": 1}, everyone=403, admin=404),

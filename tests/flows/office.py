@@ -190,6 +190,28 @@ def create_doctor(username: str, password: str) -> str:
     return username
 
 
+def create_doctor_of(username: str, password: str, hospital: str) -> str:
+    """A doctor of a hospital that takes part, whose workbench is switched on; returns the username."""
+    from apps.accounts.models import Hospital, Role
+    from apps.accounts.pipeline import add_member, create_person
+    from apps.federation.models import Participation
+    from apps.federation.pipeline.enrol import switch_workbench
+
+    user = create_person(username, password, role=Role.DOCTOR, actor=ADMIN)
+    add_member(user, Hospital.objects.get(name=hospital), actor=ADMIN)
+    switch_workbench(Participation.objects.get(hospital__name=hospital), on=True, actor=ADMIN)
+    return username
+
+
+def create_admin(username: str, password: str) -> tuple[str, str]:
+    """An administrator with a second factor; returns the username and the secret as people type it."""
+    from apps.accounts.models import Role
+    from apps.accounts.pipeline import create_person
+
+    create_person(username, password, role=Role.ADMIN, actor=ADMIN)
+    return username, set_up_second_factor(username)
+
+
 def _person(username: str) -> Any:
     from apps.accounts.models import User
 

@@ -1,0 +1,92 @@
+"""`GET /api/v1/federations/<slug>/versions`: what there is to decide about, to go back to, and to start from."""
+
+from dataclasses import asdict
+from typing import Any, cast
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.authentication import PEOPLE
+from apps.accounts.models import User
+from apps.federation import figures, reviews
+from apps.federation.api.base import HubView
+from apps.federation.api.events import number_of
+from apps.federation.api.shapes import VersionAnswer, person_refusals
+from apps.federation.figures import Hospitals
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.news import names_of
+from apps.federation.permissions import allowed
+from apps.federation.queries import told_verdict
+from apps.federation.versions import versions_of
+from apps.federation.visibility import is_member, own_hospitals
+
+MOST = 50
+
+
+class ListedVersion(VersionAnswer):
+    """A version, where it comes from, and what was measured on it."""
+
+    current = serializers.BooleanField(help_text="Whether it is the federation's model now.")
+    comes_from = serializers.ChoiceField(ModelVersion.Source.choices)
+    made_from = serializers.UUIDField(allow_null=True, help_text="The version that it was made from.")
+    author = serializers.CharField(help_text="Who proposed it, as the caller may know them; empty where nobody did.")
+    note = serializers.CharField(help_text="What the author says about it.")
+    accuracy = serializers.FloatField(allow_null=True, help_text="As the agents measured it, 0 to 1, or null.")
+    scans = serializers.IntegerField(help_text="How many scans that was measured on.")
+    measured = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="What a proposal's job measured, for its author and admins: name; lines of name, before, after with "
+        "right, scans, low, high (95 %).",
+    )
+    created_at = serializers.DateTimeField()
+    published_at = serializers.DateTimeField(allow_null=True)
+
+
+class Versions(serializers.Serializer[None]):
+    """The newest first, at most 50."""
+
+    versions = ListedVersion(many=True)
+
+
+class VersionsView(HubView):
+    """The versions of a federation, for people of its hospitals."""
+
+    authentication_classes = PEOPLE
+    permission_classes = [allowed("see_dashboard")]
+
+    @extend_schema(
+        tags=["People"],
+        parameters=[OpenApiParameter("skip", int, description="How many of the newest to leave out; 0 for none.")],
+        responses={200: Versions, **person_refusals({404: "not_found"})},
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        """List versions of the model, whatever their state, the newest first."""
+        user = cast("User", request.user)
+        federation = Federation.objects.filter(pk=slug).first()
+        if federation is None or not is_member(user, federation):
+            raise Http404
+        skip = min(number_of(request.query_params.get("skip", "0")), federation.versions.count())
+        found = list(versions_of(federation)[skip : skip + MOST])
+        names = names_of({one.author.actor for one in found if one.author}, user)
+        hospitals = own_hospitals(user)
+        return Response({"versions": [_listed(one, user, hospitals, names) for one in found]})
+
+
+def _listed(version: ModelVersion, reader: User, hospitals: Hospitals, names: dict[str, str]) -> dict[str, Any]:
+    same = ("number", "state", "digest", "note", "created_at", "published_at")
+    shown = figures.shown(version, hospitals)
+    return {
+        "id": str(version.pk),
+        **{name: getattr(version, name) for name in same},
+        "current": version.federation.current_id == version.pk,
+        "comes_from": version.source,
+        "made_from": str(version.parent_id) if version.parent_id else None,
+        "author": names[version.author.actor] if version.author else "",
+        "verdict": told_verdict(version, hospitals),
+        "accuracy": shown.accuracy,
+        "scans": shown.n,
+        "measured": [asdict(part) for part in reviews.parts(version, reader)],
+    }
