@@ -6,7 +6,7 @@ from uuid import UUID
 from apps.federation.figures import Hospitals, Share, VersionFigures, figures_of, own_agents, share, shown, shown_agents
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.evaluate import pooled
-from apps.federation.versions import called
+from apps.federation.versions import called, measured_as
 from hospintel_core.metrics import difference_interval
 
 
@@ -48,6 +48,7 @@ class Comparison:
 
     `same`: by the same agents, so that the two may be compared; else each has what was measured on it, and no line has
     a gap. `alike`: they counted as many scans of each class, too. `own`: the agents are the reader's hospital's.
+    `again`: versions that a roll-back brought back and nobody has measured since; what was measured before counts.
     """
 
     first: VersionFigures | None
@@ -56,6 +57,7 @@ class Comparison:
     same: bool
     alike: bool
     own: bool
+    again: tuple[ModelVersion, ...] = ()
 
     @property
     def accuracy(self) -> Gap | None:
@@ -76,6 +78,8 @@ class Comparison:
 def compare(first: ModelVersion, second: ModelVersion, hospitals: Hospitals) -> Comparison:
     """Compare two versions of one federation for a reader who sees what is these hospitals'."""
     names = first.federation.classes
+    again = [one for one in (first, second) if measured_as(one) != one]
+    first, second = measured_as(first), measured_as(second)
     agents, own = _judges(first, second, hospitals)
     if agents:
         sides = [figures_of(pooled(one, agents)[1], names, len(agents), own=own) for one in (first, second)]
@@ -91,6 +95,7 @@ def compare(first: ModelVersion, second: ModelVersion, hospitals: Hospitals) -> 
         same=same,
         alike=same and _supports(one) == _supports(two),
         own=own,
+        again=tuple(again),
     )
 
 

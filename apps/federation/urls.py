@@ -40,6 +40,7 @@ urlpatterns = [
     path("runs/start", rounds.start_run, name="run-start"),
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
     path("models/", model_pages.models, name="models"),
+    path("models/lineage/", version_pages.lineage_page, name="lineage"),
     path("models/compare/", version_pages.compare_page, name="compare"),
     path("models/<uuid:version_id>/", version_pages.version_page, name="version"),
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),

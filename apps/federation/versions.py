@@ -29,7 +29,15 @@ def called(version: ModelVersion) -> str:
     if version.number:
         return f"version {version.number}"
     kind = "proposal" if version.source in PROPOSALS else "candidate"
-    return f"{kind} {version.digest[:12]}"
+    return f"{kind} {version.digest[:8]}"
+
+
+def measured_as(version: ModelVersion) -> ModelVersion:
+    """Return the version whose reports tell of this one: what a roll-back brought back, until it has its own."""
+    found = version
+    while found.source == ModelVersion.Source.ROLLBACK and found.parent is not None and not found.evaluations.all():
+        found = found.parent
+    return found
 
 
 def source_of(version: ModelVersion) -> str:
@@ -80,7 +88,7 @@ def state_of(version: ModelVersion) -> tuple[str, str]:
     if version.state == VersionState.PUBLISHED:
         return ("good", "Current") if version.federation.current_id == version.pk else ("idle", "Published")
     return {
-        VersionState.HELD: ("warn", "Waits for review"),
+        VersionState.HELD: ("warn", "In review"),
         VersionState.REJECTED: ("bad", "Rejected"),
     }.get(VersionState(version.state), ("now", "Candidate"))
 
@@ -137,3 +145,13 @@ def neighbours(version: ModelVersion) -> dict[str, ModelVersion | None]:
         "before": others.filter(number__lt=version.number).order_by("-number").first(),
         "after": others.filter(number__gt=version.number).order_by("number").first(),
     }
+
+
+def lineage_headline(federation: Federation) -> str:
+    """Return the first line of the page of all versions."""
+    count = federation.versions.count()
+    if federation.current is None:
+        return "There is no model yet."
+    if count == 1:
+        return "There is one version, and it is current."
+    return f"Of {count} versions, {called(federation.current)} is current."

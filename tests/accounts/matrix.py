@@ -251,6 +251,7 @@ PAGES = [
     page("version", what="held", path=lambda s: {"version_id": s.held.pk}, people=200),
     page("version", what="unknown", path=lambda s: {"version_id": nothing()}, people=404),
     page("compare", people=200),
+    page("lineage", people=200),
     page("settings", people=403, admin=200),
     _form("settings-change", form={"min_updates": "none"}, admin=200),
     page("analyse", people=200, users=403, outsider=403),

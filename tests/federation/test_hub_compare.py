@@ -159,13 +159,18 @@ def test_nobody_learns_another_hospitals_figures_from_two_sums(two, cast, north,
 
 
 def test_a_held_version_leads_to_its_comparison_with_the_current_one(two, hub, cast):
-    held = proposed(hub, cast.north_doctor, note="our scanner")
+    job = {"held_out": {"before": report(7).to_dict(), "after": report(9).to_dict()}}
+    held = proposed(hub, cast.north_doctor, note="our scanner", report=job)
     body = browser(cast.admin).get("/models/", headers=BROWSER).content.decode()
     assert f"/models/compare/?a={two[1].pk}&amp;b={held.pk}" in body
     page = see(cast.admin, address(two[1], held))
-    for words in ("our scanner", "fine-tune", "north_doctor", "Waits for review", "made from version 2"):
+    for words in ("our scanner", "fine-tune", "north_doctor", "In review", "made from version 2"):
         assert words in page, words
-    assert "Proposal" in see(cast.south_doctor, f"/models/{held.pk}/")
+    # What the job measured is its hospital's: for who decides, and for its author.
+    for reader, may_see in ((cast.admin, True), (cast.north_doctor, True), (cast.south_doctor, False)):
+        for page in (see(reader, address(two[1], held)), see(reader, f"/models/{held.pk}/")):
+            assert f"Proposal {held.digest[:8]}" in page
+            assert ("9 of 10 (59.6 % to 98.2 %)" in page) == may_see
 
 
 def test_the_form_on_the_models_page_leads_to_the_comparison(two, cast):

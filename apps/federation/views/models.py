@@ -9,17 +9,18 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.roles import require
-from apps.federation import figures, queries, reviews, versions
+from apps.federation import figures, lineage, queries, reviews, versions
 from apps.federation.forms import CompareForm, ReasonForm
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline.decide import decide
 from apps.federation.pipeline.review import MOST_REASON
 from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.standing import Standing, standing
 from apps.federation.states import VersionState
 from apps.federation.views.page import act, federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
 
-VERSIONS_A_PAGE = 50
+VERSIONS_A_PAGE, DRAWN_HERE = 50, 8
 
 
 @require_safe
@@ -34,6 +35,8 @@ def models(request: HttpRequest) -> HttpResponseBase:
     rows = queries.version_rows(federation, hospitals, limit=VERSIONS_A_PAGE, first=first)
     held = federation.versions.filter(state=VersionState.HELD).order_by("-created_at")
     waiting = held.select_related("parent", "round", "author", "federation")
+    stands = standing(federation, hospitals)
+    newest = lineage.newest(federation, 0, DRAWN_HERE)
     return show(
         request,
         "models",
@@ -44,18 +47,20 @@ def models(request: HttpRequest) -> HttpResponseBase:
             "versions": reviews.deciders(rows, reader),
             "held": [(one, queries.told_verdict(one, hospitals), reviews.parts(one, reader)) for one in waiting],
             "current": federation.current,
-            "choose": CompareForm(versions.choices(federation), None, **_last_two(federation)),
+            "stands": stands,
+            "choose": _choose(federation, stands),
+            "drawing": lineage.draw(federation, newest, hospitals),
+            "drawn_all": federation.versions.count() <= len(newest),
             "figures": figures.version_figures(federation.current, hospitals) if federation.current else None,
         },
     )
 
 
-def _last_two(federation: Federation) -> dict[str, str]:
-    """Return what is compared unless somebody chooses otherwise: the version before the current one, and that."""
-    if federation.current is None:
-        return {}
-    before = versions.neighbours(federation.current)["before"]
-    return {"a": str(before.pk), "b": str(federation.current.pk)} if before else {}
+def _choose(federation: Federation, stands: Standing | None) -> CompareForm | None:
+    """Return the form for two versions: the last two unless somebody chooses others; None where there is one."""
+    if stands is None or stands.before is None:
+        return None
+    return CompareForm(versions.choices(federation), a=str(stands.before.pk), b=str(stands.current.pk))
 
 
 @require_POST

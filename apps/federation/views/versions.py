@@ -2,18 +2,21 @@
 
 from uuid import UUID
 
+from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from apps.accounts.roles import require
-from apps.federation import comparison, figures, reviews, versions
+from apps.federation import comparison, figures, lineage, reviews, versions
 from apps.federation.forms import CompareForm
 from apps.federation.models import ModelVersion
 from apps.federation.queries import WORSE
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
+
+DRAWN_A_PAGE = 40
 
 
 @require_safe
@@ -24,6 +27,7 @@ def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
     version = get_object_or_404(versions.versions_of(federation), pk=version_id)
     hospitals = own_hospitals(reader)
     around = versions.neighbours(version)
+    measured = versions.measured_as(version)
     return show(
         request,
         "version",
@@ -34,8 +38,9 @@ def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
             **around,
             "facts": versions.facts_of(version, reader, hospitals),
             "parts": reviews.parts(version, reader),
-            "shown": figures.shown(version, hospitals),
-            "figures": figures.version_figures(version, hospitals),
+            "measured": measured,
+            "shown": figures.shown(measured, hospitals),
+            "figures": figures.version_figures(measured, hospitals),
             "other": _other(version),
             "alarm": f"{versions.called(version).capitalize()} is {WORSE}." if version.alarm else "",
         },
@@ -50,6 +55,27 @@ def _other(version: ModelVersion) -> ModelVersion | None:
 
 @require_safe
 @require("see_dashboard")
+def lineage_page(request: HttpRequest) -> HttpResponseBase:
+    """Show which version was made from which, all of them, a page at a time."""
+    federation, reader = federation_of_the_page(), person(request)
+    hospitals = own_hospitals(reader)
+    page = Paginator(federation.versions.order_by("pk"), DRAWN_A_PAGE).get_page(request.GET.get("page"))
+    drawn = lineage.newest(federation, max(0, page.start_index() - 1), DRAWN_A_PAGE)
+    drawing = lineage.draw(federation, drawn, hospitals)
+    return show(
+        request,
+        "lineage",
+        {
+            "federation": federation,
+            "headline": versions.lineage_headline(federation),
+            "shown": page,
+            "drawing": drawing,
+        },
+    )
+
+
+@require_safe
+@require("see_dashboard")
 def compare_page(request: HttpRequest) -> HttpResponseBase:
     """Show two versions beside each other, `?a=` and `?b=`; the form alone where they are not both given."""
     federation, reader = federation_of_the_page(), person(request)
@@ -59,11 +85,12 @@ def compare_page(request: HttpRequest) -> HttpResponseBase:
     if form.is_valid():
         first, second = (versions.versions_of(federation).get(pk=form.cleaned_data[name]) for name in ("a", "b"))
         found = comparison.compare(first, second, hospitals)
+        sides = [(versions.facts_of(one, reader, hospitals), reviews.parts(one, reader)) for one in (first, second)]
         context |= {
             "headline": comparison.finding(first, second, found),
             "found": found,
-            "first": (one := versions.facts_of(first, reader, hospitals)),
-            "second": (two := versions.facts_of(second, reader, hospitals)),
-            "sides": (one, two),
+            "first": sides[0][0],
+            "second": sides[1][0],
+            "sides": sides,
         }
     return show(request, "compare", context)
