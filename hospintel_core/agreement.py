@@ -7,7 +7,7 @@ import numpy as np
 
 from hospintel_core import browser, imaging, phantoms
 from hospintel_core.architectures import Architecture
-from hospintel_core.reading import Floats, Pixels, Reader
+from hospintel_core.reading import Floats, Pixels, Reader, load_base
 from hospintel_core.weights import Arrays
 
 PER_CLASS, SEED = 8, 20
@@ -41,8 +41,8 @@ def measure(
         packed: base and head as ``browser`` packed them.
         scans: pixels as ``imaging.to_input`` gives them.
     """
-    one = Reader(architecture, *exact)
-    other = Reader(architecture, browser.unpack_base(packed[0]), browser.unpack(packed[1]))
+    one = Reader(architecture, load_base(architecture, exact[0]), exact[1])
+    other = Reader(architecture, load_base(architecture, browser.unpack_base(packed[0])), browser.unpack(packed[1]))
     found = [(one.read(pixels).probabilities, other.read(pixels).probabilities) for pixels in scans]
     return Agreement(
         scans=len(found),

@@ -16,6 +16,8 @@ from hospintel_core.weights import Arrays
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+# From one scan's pixels to the base's last map (side, side, depth).
+Base = Callable[[Pixels], Floats]
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,16 @@ class Reading:
     side: int
 
 
+def load_base(architecture: Architecture, base: Sequence[Floats]) -> Base:
+    """Make a base ready to run, which takes a second for VGG16: its 26 arrays in Keras' order, none for ``pixels``."""
+    return _grey_map if architecture.base == "pixels" else onnx_base.load(base)
+
+
 class Reader:
     """A base and a head, ready to read scans one at a time."""
 
-    def __init__(self, architecture: Architecture, base: Sequence[Floats], head: Arrays) -> None:
-        self._architecture, self._head = architecture, head
-        self._map: Callable[[Pixels], Floats] = _grey_map if architecture.base == "pixels" else onnx_base.load(base)
+    def __init__(self, architecture: Architecture, base: Base, head: Arrays) -> None:
+        self._architecture, self._map, self._head = architecture, base, head
         self._window = 1 if architecture.base == "pixels" else 2
 
     def read(self, pixels: Pixels, temperature: float = 1.0) -> Reading:

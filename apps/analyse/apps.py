@@ -1,5 +1,6 @@
 """The analyse app: one scan read by the current version, in the browser or, chosen knowingly, on the hub."""
 
+from celery.signals import worker_process_init
 from django.apps import AppConfig
 
 
@@ -11,8 +12,10 @@ class AnalyseConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the tick forget what is over."""
-        from apps.analyse.pipeline.ask import tidy  # noqa: PLC0415 - it needs the models
+        """Have the tick forget what is over, and each process of a worker load the model ahead."""
+        from apps.analyse import tasks  # noqa: PLC0415 - it needs the models
+        from apps.analyse.pipeline.ask import tidy  # noqa: PLC0415 - as above
         from apps.federation.pipeline.tick import CHORES  # noqa: PLC0415 - as above
 
         CHORES.append(tidy)
+        worker_process_init.connect(tasks.warm_up, dispatch_uid="analyse.warm_up")

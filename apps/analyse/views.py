@@ -42,23 +42,17 @@ NOT_A_MEMBER = (
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
 
 
-def _closed(request: HttpRequest) -> Refusal | None:
-    """Return why the page is closed to somebody whose role would open it, and write it down; None where it is open."""
-    if is_member(person(request), federation_of_the_page()):
-        return None
-    refusal = Refusal("not_a_member", NOT_A_MEMBER, 403)
-    audit_refusal(refusal, request, person(request))
-    return refusal
-
-
 def for_members(view: View) -> View:
     """Guard what the page fetches and sends: as `require("analyse")`, and only for people whose hospital takes part."""
 
     @wraps(view)
     @require("analyse")
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        refusal = _closed(request)
-        return refusal_json(refusal) if refusal else view(request, *args, **kwargs)
+        if is_member(person(request), federation_of_the_page()):
+            return view(request, *args, **kwargs)
+        refusal = Refusal("not_a_member", NOT_A_MEMBER, 403)
+        audit_refusal(refusal, request, person(request))
+        return refusal_json(refusal)
 
     return guarded
 
@@ -67,9 +61,9 @@ def for_members(view: View) -> View:
 @require_safe
 @require("analyse")
 def page(request: HttpRequest) -> HttpResponseBase:
-    """Show where a scan is dropped, and which version will read it."""
-    if refusal := _closed(request):
-        return render(request, "analyse/page.html", {"refusal": refusal}, status=refusal.status)
+    """Show where a scan is dropped, and which version will read it; who belongs to no hospital is told what to do."""
+    if not is_member(person(request), federation_of_the_page()):
+        return render(request, "analyse/page.html", {"closed": NOT_A_MEMBER})
     key = keys.active_key(HubKey.Kind.RSA)
     return render(request, "analyse/page.html", {"version": federation_of_the_page().current, "key": key})
 

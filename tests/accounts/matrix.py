@@ -133,6 +133,11 @@ def _hidden(scene: Scene, answer: Any) -> str:
     return "everything" if "person.role" in answer.content.decode().partition("<tbody>")[2] else "not everything"
 
 
+def _field(scene: Scene, answer: Any) -> str:
+    """Say whether there is a field for a scan."""
+    return "the field" if 'id="scan"' in answer.content.decode() else "why not"
+
+
 def _entry(visibility: str) -> Callable[[Scene], dict[str, Any]]:
     def path(scene: Scene) -> dict[str, Any]:
         name = scene.hospitals[visibility].visibility if visibility in scene.hospitals else visibility
@@ -254,7 +259,7 @@ PAGES = [
     page("lineage", people=200),
     page("settings", people=403, admin=200),
     _form("settings-change", form={"min_updates": "none"}, admin=200),
-    page("analyse", people=200, users=403, outsider=403),
+    page("analyse", sees=_field, people="the field", users=403, outsider="why not"),
     page("analyse-model", people=200, users=403, outsider=403),
     # What is sent here is no sealed scan: a doctor who gets 422 was let in, and the bytes were looked at.
     _form("analyse-ask", people=422, users=403, outsider=403),

@@ -32,6 +32,11 @@ def pixels():
     return np.random.default_rng(2).integers(0, 256, (128, 128, 3), np.uint8)
 
 
+def reader_of(base, head):
+    """What reads scans with these weights."""
+    return reading.Reader(ARCHITECTURE, reading.load_base(ARCHITECTURE, base), head)
+
+
 def by_keras(base, head, pixels):
     """Probabilities, and Grad-CAM of every class at block5_conv3 by a gradient tape."""
     with backbone.quiet_tensorflow():
@@ -59,7 +64,7 @@ def by_keras(base, head, pixels):
 def test_probabilities_and_maps_are_those_of_keras(base, head, pixels):
     probabilities, maps = by_keras(base, head, pixels)
     assert probabilities.min() > 0.001
-    found = reading.Reader(ARCHITECTURE, base, head).read(pixels)
+    found = reader_of(base, head).read(pixels)
     assert found.side == 8
     assert found.probabilities == pytest.approx(probabilities.tolist(), abs=1e-5)
     for one, wanted in zip(found.maps, maps, strict=True):
@@ -68,7 +73,7 @@ def test_probabilities_and_maps_are_those_of_keras(base, head, pixels):
 
 
 def test_the_temperature_divides_the_logits(base, head, pixels):
-    reader = reading.Reader(ARCHITECTURE, base, head)
+    reader = reader_of(base, head)
     sharp, flat = (np.log(reader.read(pixels, temperature).probabilities) for temperature in (1.0, 2.5))
     assert (sharp - sharp[0]) / 2.5 == pytest.approx((flat - flat[0]).tolist(), abs=1e-9)
 
@@ -78,7 +83,7 @@ def test_eight_bits_are_measured_against_the_exact_base(base, head):
     scans = list(agreement.synthetic_scans(ARCHITECTURE))[::8]
     found = agreement.measure(ARCHITECTURE, (base, head), packed, iter(scans))
     one, other = (
-        [reading.Reader(ARCHITECTURE, *model).read(pixels).probabilities for pixels in scans]
+        [reader_of(*model).read(pixels).probabilities for pixels in scans]
         for model in ((base, head), (browser.unpack_base(packed[0]), browser.unpack(packed[1])))
     )
     assert found.scans == 4
@@ -88,7 +93,7 @@ def test_eight_bits_are_measured_against_the_exact_base(base, head):
 
 
 def test_sixteen_bits_change_the_probabilities_by_less_than_a_hundredth(base, head, pixels):
-    exact = reading.Reader(ARCHITECTURE, base, head).read(pixels)
+    exact = reader_of(base, head).read(pixels)
     packed = browser.unpack_base(browser.pack_base(base, 16)), browser.unpack(browser.pack_head(head))
-    found = reading.Reader(ARCHITECTURE, *packed).read(pixels)
+    found = reader_of(*packed).read(pixels)
     assert found.probabilities == pytest.approx(exact.probabilities, abs=0.01)

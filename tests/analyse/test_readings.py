@@ -12,11 +12,12 @@ from hub_client import HubClient
 from hub_driver import assert_refused
 
 from apps.analyse.models import Reading
-from apps.analyse.pipeline import ask, read
+from apps.analyse.pipeline import ask, read, warm
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys, storage
+from apps.federation.pipeline.publish import first_version
 from apps.federation.pipeline.step import Next
-from hospintel_core import architectures, backbone, imaging, phantoms, training
+from hospintel_core import architectures, backbone, imaging, phantoms, training, weights
 
 KEY = os.urandom(32)
 
@@ -119,6 +120,33 @@ def test_what_is_no_scan_is_answered_by_its_code(hub, doctor, data):
 
 def _damaged(sealed):
     return sealed[:-1] + bytes([sealed[-1] ^ 1])
+
+
+def test_a_worker_loads_the_model_as_soon_as_it_is_written(hub, clock, monkeypatch):
+    monkeypatch.setattr(warm, "LOOK_SECONDS", 0.01)
+    read._reader.cache_clear()
+    beside = warm.warm_beside()
+    beside.join(0.1)
+    assert beside.is_alive()
+    hub.run([Next("export_model", hub.federation.current_id)])
+    beside.join(60)
+    assert not beside.is_alive()
+    assert read._reader.cache_info().currsize == 1
+    read.current_reader()
+    assert read._reader.cache_info().misses == 1
+
+
+def test_a_new_version_is_read_with_the_base_that_is_loaded_already(hub):
+    hub.run([Next("export_model", hub.federation.current_id)])
+    read._base.cache_clear()
+    first, _ = read.current_reader()
+    head = architectures.initial_head(architectures.get(hub.federation.architecture), 78)
+    first_version(hub.federation, storage.store_head(weights.dumps(head)), actor="system:test")
+    hub.federation.refresh_from_db()
+    hub.run([Next("export_model", hub.federation.current_id)])
+    second, _ = read.current_reader()
+    assert first != second
+    assert read._base.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("spoil", [_damaged, lambda sealed: bytes(384) + sealed[384:]], ids=["scan", "key"])

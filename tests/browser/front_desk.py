@@ -134,7 +134,8 @@ def read_with_vgg(data: bytes) -> tuple[list[float], list[list[float]]]:
     version = Federation.objects.select_related("current").get(pk="brain-mri").current
     architecture = architectures.get("vgg16-head256")
     head = storage.read_head(version.digest, architecture.head_schema)
-    reader = reading.Reader(architecture, backbone.find_base_weights(download=False)[1], head)
+    base = reading.load_base(architecture, backbone.find_base_weights(download=False)[1])
+    reader = reading.Reader(architecture, base, head)
     found = reader.read(imaging.to_input(imaging.read_scan(data), architecture))
     return list(found.probabilities), [list(one) for one in found.maps]
 

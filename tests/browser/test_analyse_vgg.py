@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import front_desk
 import numpy as np
 import pytest
 from conftest import Window, sign_in
-from harness import Hub
+from harness import Hub, eventually
 from PIL import Image
 from playwright.sync_api import expect
 from test_analyse import READ, choose, saved, shown
@@ -38,6 +39,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def address(hub: Hub) -> str:
     """This hub's portal."""
     return hub.processes.address
+
+
+def test_the_worker_has_the_model_loaded_before_anybody_sends_a_scan(hub: Hub) -> None:
+    def all_have_it() -> bool:
+        _, *processes = hub.worker()
+        return bool(processes) and all("onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in processes)
+
+    eventually(all_have_it, "the model loaded by each process of the worker", hub.logs)
 
 
 def test_a_scan_is_read_by_the_real_base_here_and_on_the_hub(window: Window, hub: Hub) -> None:

@@ -41,9 +41,7 @@ def test_every_page_of_an_empty_hub(window: Window, name: str, theme: str, width
 def test_who_belongs_to_no_hospital_is_told_so_instead_of_a_field_for_scans(window: Window) -> None:
     page = window().new_page()
     sign_in(page, "dora")
-    answer = page.goto("/analyse/")
-    assert answer is not None
-    assert answer.status == 403
+    page.goto("/analyse/")
     expect(page.locator("main")).to_contain_text("your account belongs to none of them")
     expect(page.locator("#scan")).to_have_count(0)
 

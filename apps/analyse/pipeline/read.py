@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import threading
 import time
 from functools import lru_cache
 from typing import Any
@@ -23,11 +24,12 @@ from apps.federation.pipeline.export_model import Export, file_path
 from apps.federation.pipeline.step import Refusal
 from hospintel_core import architectures, browser, imaging
 from hospintel_core.errors import CoreError
-from hospintel_core.reading import Reader
+from hospintel_core.reading import Base, Reader, load_base
 
 WORKER = "system:worker"
 # As large as the page shows it.
 LARGEST_SIDE = 640
+_LOADING = threading.Lock()
 
 
 def read(reading_id: UUID) -> None:
@@ -62,13 +64,9 @@ def _finish(reading: Reading, sealed: bytes, **facts: Any) -> None:
 
 
 def _read(scan: bytes) -> dict[str, Any]:
-    version = Federation.objects.select_related("current__federation").get(pk=DEFAULT_SLUG).current
-    export = None if version is None else Export.of(version.digest)
-    if version is None or export is None:
-        raise Refusal("model_not_written", "The worker is writing the model. Ask again in a moment.", 503)
     image = imaging.read_scan(scan)
-    architecture = architectures.get(version.federation.architecture)
-    found = _reader(architecture.name, export.base, export.head).read(imaging.to_input(image, architecture))
+    version, reader = current_reader()
+    found = reader.read(imaging.to_input(image, architectures.get(version.federation.architecture)))
     return {
         "probabilities": found.probabilities,
         "maps": [[round(value, 5) for value in one] for one in found.maps],
@@ -78,11 +76,32 @@ def _read(scan: bytes) -> dict[str, Any]:
     }
 
 
+def current_reader() -> tuple[ModelVersion, Reader]:
+    """Return the current version and what reads scans with it: loaded once, kept from scan to scan.
+
+    Raises:
+        Refusal: `model_not_written` (503).
+    """
+    version = Federation.objects.select_related("current__federation").get(pk=DEFAULT_SLUG).current
+    export = None if version is None else Export.of(version.digest)
+    if version is None or export is None:
+        raise Refusal("model_not_written", "The worker is writing the model. Ask again in a moment.", 503)
+    # Who comes while it is being loaded waits for it: two at once would need twice the memory.
+    with _LOADING:
+        return version, _reader(version.federation.architecture, export.base, export.head)
+
+
 @lru_cache(maxsize=1)
 def _reader(architecture: str, base: str, head: str) -> Reader:
-    """Build the reader of a version from the very files that the page fetches; kept from scan to scan."""
-    arrays = browser.unpack_base(file_path(base).read_bytes())
-    return Reader(architectures.get(architecture), arrays, browser.unpack(file_path(head).read_bytes()))
+    """Build the reader of a version from the very files that the page fetches."""
+    arrays = browser.unpack(file_path(head).read_bytes())
+    return Reader(architectures.get(architecture), _base(architecture, base), arrays)
+
+
+@lru_cache(maxsize=1)
+def _base(architecture: str, base: str) -> Base:
+    """Load a base, which takes a second: a new version has another head alone."""
+    return load_base(architectures.get(architecture), browser.unpack_base(file_path(base).read_bytes()))
 
 
 def _model(version: ModelVersion) -> dict[str, Any]:
