@@ -41,9 +41,9 @@ _TABLE: tuple[tuple[re.Pattern[str], Limit], ...] = (
     (re.compile(r"(/api/v1)?/update/?"), Limit(10 * MIB, bytes_per_second=800)),
     # One scan that a doctor has the hub read, sealed in the browser (apps/analyse/pipeline/ask.py).
     (re.compile(r"/analyse/readings"), Limit(33 * MIB, bytes_per_second=64 * KIB, people=True)),
-    # Scans for the workbench: a few at a time from the page, a zip file from programs.
+    # Scans for the workbench, and for the validation set: a few at a time, or a zip file.
     (
-        re.compile(r"/api/v1/jobs/[^/]+/scans/?|/workbench/[^/]+/"),
+        re.compile(r"/api/v1/(jobs/[^/]+|validation)/scans/?|/workbench/[^/]+/|/validation/"),
         Limit(33 * MIB, bytes_per_second=64 * KIB, people=True),
     ),
     # A whole Keras model with its optimizer's state (hospintel_core/uploaded.py), over half a megabit a second.

@@ -23,11 +23,14 @@ PAGES: Mapping[str, str] = {
     "hospital-code": "issue a code that lets an agent in",
     "version-decide": "decide which model is in use",
     "run-steer/abort": "abort a run",
+    "validation-verb": "change with which scans versions are measured",
 }
 # Calls that a signed-in browser may make too.
 CALLS: Mapping[str, str] = {
     "decide-version": "decide which model is in use",
     "steer-run/abort": "abort a run",
+    "validation-set": "change with which scans versions are measured",
+    "validation-use": "change with which scans versions are measured",
 }
 # Django admin's pages change things by any form but these.
 ADMIN, ADMIN_LOOKS = "admin", frozenset({"login", "logout", "jsi18n", "autocomplete"})

@@ -39,6 +39,7 @@ MAY: Mapping[str, frozenset[Role]] = {
     "steer_runs": ADMIN_ONLY,
     "review_models": ADMIN_ONLY,
     "change_settings": ADMIN_ONLY,
+    "manage_validation": ADMIN_ONLY,
 }
 
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]

@@ -105,5 +105,24 @@ class HubKeyAdmin(LookOnlyAdmin):
     readonly_fields = ("fingerprint",)
 
 
+@admin.register(models.ValidationSet)
+class ValidationSetAdmin(LookOnlyAdmin):
+    """Validation sets, those that have ended too."""
+
+    list_display = ("id", "federation", "author", "state", "code", "created_at", "ready_at", "erased_at")
+    list_filter = ("state",)
+    list_select_related = ("author",)
+
+
+@admin.register(models.ValidationScan)
+class ValidationScanAdmin(LookOnlyAdmin):
+    """That a set has scans, and what kind of file each was: never a picture, nor what would tell two apart."""
+
+    list_display = ("id", "validation_set", "number", "kind", "width", "height", "created_at")
+    list_select_related = ("validation_set",)
+    exclude = ("digest", "label")
+
+
 admin.site.register(models.Participation, LookOnlyAdmin)
 admin.site.register(models.Evaluation, LookOnlyAdmin)
+admin.site.register(models.ValidationReport, LookOnlyAdmin)

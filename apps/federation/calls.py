@@ -72,6 +72,12 @@ DOING: Mapping[str, str] = {
     "versions": "listing the versions",
     "version-decide": "deciding about a version",
     "workbench": "looking at the workbench",
+    "validation": "bringing a validation set",
+    "validation-scans": "bringing a validation set",
+    "validation-set": "deleting a validation set",
+    "validation-sets": "looking at the validation set",
+    "validation-use": "putting a validation set to use",
+    "validation-verb": "changing the validation set",
 }
 _DONE = {"add": "added", "change": "changed", "delete": "deleted"}
 _WHY = {

@@ -82,7 +82,10 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class VersionFigures:
-    """What the agents together measured on a version; `own`: only those of the reader's hospitals."""
+    """What the agents together measured on a version; `own`: only those of the reader's hospitals.
+
+    `hub`: measured by the hub on its validation set, and by no agent.
+    """
 
     accuracy: float
     low: float
@@ -92,6 +95,7 @@ class VersionFigures:
     agents: int
     classes: tuple[ClassRow, ...]
     own: bool = False
+    hub: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,15 @@ def version_figures(version: ModelVersion, hospitals: Hospitals) -> VersionFigur
     return figures_of(found.report, version.federation.classes, found.agents, own=found.own)
 
 
-def figures_of(total: Report | None, names: list[str], agents: int, *, own: bool = False) -> VersionFigures | None:
+def figures_of(
+    total: Report | None, names: list[str], agents: int = 0, *, own: bool = False, hub: bool = False
+) -> VersionFigures | None:
     """Return the figures of a sum of reports; None where nothing was counted."""
     if total is None or total.accuracy is None or total.loss is None:
         return None
     low, high = wilson_interval(total.correct, total.n)
-    return VersionFigures(total.accuracy, low, high, total.loss, total.n, agents, _classes(total, names), own=own)
+    rows = _classes(total, names)
+    return VersionFigures(total.accuracy, low, high, total.loss, total.n, agents, rows, own=own, hub=hub)
 
 
 def _classes(total: Report, names: list[str]) -> tuple[ClassRow, ...]:

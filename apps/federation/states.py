@@ -63,6 +63,17 @@ class VersionState(TextChoices):
     REJECTED = "REJECTED"
 
 
+class ValidationState(TextChoices):
+    """RECEIVING -> PREPARING -> READY -> REPLACED; to FAILED(code) or DELETED before its end."""
+
+    RECEIVING = "RECEIVING"
+    PREPARING = "PREPARING"
+    READY = "READY"
+    REPLACED = "REPLACED"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+
+
 class KeyState(TextChoices):
     """A hub key: pending -> active -> decrypt-only -> destroyed."""
 
@@ -75,6 +86,11 @@ class KeyState(TextChoices):
 RUN_ACTIVE = frozenset({RunState.RUNNING, RunState.PAUSED})
 ROUND_ACTIVE = frozenset({RoundState.COLLECTING, RoundState.AGGREGATING, RoundState.EVALUATING})
 UPDATE_LIVE = frozenset({UpdateState.RECEIVED, UpdateState.ACCEPTED, UpdateState.CONSUMED})
+
+# On their way: one of a federation at a time.
+VALIDATION_COMING = frozenset({ValidationState.RECEIVING, ValidationState.PREPARING})
+# Their scans are here.
+VALIDATION_LIVE = VALIDATION_COMING | {ValidationState.READY}
 
 AGENT_TRANSITIONS: Transitions = {AgentState.ACTIVE: frozenset({AgentState.REVOKED})}
 CODE_TRANSITIONS: Transitions = {CodeState.ISSUED: frozenset({CodeState.USED, CodeState.EXPIRED})}
@@ -100,4 +116,10 @@ KEY_TRANSITIONS: Transitions = {
     KeyState.PENDING: frozenset({KeyState.ACTIVE}),
     KeyState.ACTIVE: frozenset({KeyState.DECRYPT_ONLY}),
     KeyState.DECRYPT_ONLY: frozenset({KeyState.DESTROYED}),
+}
+VALIDATION_TRANSITIONS: Transitions = {
+    ValidationState.RECEIVING: frozenset({ValidationState.PREPARING, ValidationState.DELETED}),
+    ValidationState.PREPARING: frozenset({ValidationState.READY, ValidationState.FAILED, ValidationState.DELETED}),
+    # Failed after all: its scans cannot be read any more.
+    ValidationState.READY: frozenset({ValidationState.REPLACED, ValidationState.FAILED, ValidationState.DELETED}),
 }

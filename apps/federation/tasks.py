@@ -12,7 +12,9 @@ from apps.federation.pipeline.export_model import export_model
 from apps.federation.pipeline.finish import finish
 from apps.federation.pipeline.inspect import inspect
 from apps.federation.pipeline.open_round import open_round
+from apps.federation.pipeline.prepare import prepare_validation
 from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.validate import validate
 from apps.federation.pipeline.verify_audit import verify_audit
 from apps.federation.pipeline.write_model import write_model
 from hospintel_site.celery import hub_task
@@ -30,11 +32,13 @@ STEPS: dict[str, Callable[[UUID], list[Next]]] = {
     "write_model": write_model,
     "export_model": export_model,
     "verify_audit": verify_audit,
+    "prepare_validation": prepare_validation,
+    "validate": validate,
 }
 
 
-# They may have to download the base through Keras: TensorFlow belongs to the training worker.
-TRAINING = frozenset({"write_model", "export_model"})
+# They run the base, or may have to download it through Keras: TensorFlow belongs to the training worker.
+TRAINING = frozenset({"write_model", "export_model", "prepare_validation"})
 
 
 @hub_task(queue="default", name="federation.step")

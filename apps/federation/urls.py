@@ -16,9 +16,11 @@ from apps.federation.api import (
     version_list,
     versions,
 )
+from apps.federation.api import validation as validation_calls
 from apps.federation.views import audit as audit_pages
 from apps.federation.views import dashboard, hospitals, rounds, settings
 from apps.federation.views import models as model_pages
+from apps.federation.views import validation as validation_pages
 from apps.federation.views import versions as version_pages
 
 V1 = "api/v1/"
@@ -46,6 +48,8 @@ urlpatterns = [
     path("models/<uuid:version_id>/<slug:verb>", model_pages.decide_version, name="version-decide"),
     path("settings/", settings.settings_page, name="settings"),
     path("settings/change", settings.change_settings, name="settings-change"),
+    path("validation/", validation_pages.validation_page, name="validation"),
+    path("validation/<uuid:set_id>/<slug:verb>", validation_pages.validation_verb, name="validation-verb"),
     path("audit/", audit_pages.entries, name="audit"),
     path("audit/<int:seq>/", audit_pages.entry, name="audit-entry"),
     path("audit/verify", audit_pages.verify_now, name="audit-verify"),
@@ -75,5 +79,9 @@ urlpatterns = [
     path(V1 + "rounds/<uuid:round_id>/update", updates.UpdatePartView.as_view(), name="round-update"),
     path(V1 + "rounds/<uuid:round_id>/report", reports.ReportView.as_view(), name="round-report"),
     path(V1 + "audit/checkpoints", audit.CheckpointsView.as_view(), name="audit-checkpoints"),
+    path(V1 + "validation", validation_calls.ValidationView.as_view(), name="validation-sets"),
+    path(V1 + "validation/scans", validation_calls.ScansView.as_view(), name="validation-scans"),
+    path(V1 + "validation/<uuid:set_id>", validation_calls.SetView.as_view(), name="validation-set"),
+    path(V1 + "validation/<uuid:set_id>/use", validation_calls.UseView.as_view(), name="validation-use"),
     path(V1 + "events", events.EventsView.as_view(), name="events"),
 ]

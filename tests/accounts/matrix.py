@@ -17,6 +17,7 @@ from typing import Any
 
 from matrix_admin import admin_rows
 from matrix_sign_in import SIGN_IN
+from matrix_validation import VALIDATION
 from matrix_workbench import WORKBENCH
 from rows import BROWSER, LOGIN, Row, page, row
 from scene import Scene, nothing
@@ -352,4 +353,4 @@ AGENT_CALLS = [
     *UPLOADS,
 ]
 
-ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *SIGN_IN, *WORKBENCH, *admin_rows()]
+ROWS: list[Row] = [*PUBLIC, *CALLS, *PAGES, *AGENT_CALLS, *SIGN_IN, *WORKBENCH, *VALIDATION, *admin_rows()]

@@ -31,8 +31,16 @@ from apps.accounts.models import (
 )
 from apps.accounts.pipeline import add_member, change_role
 from apps.analyse.models import Reading
-from apps.federation.models import EnrolmentCode, Federation, ModelVersion, Participation, Round
-from apps.federation.pipeline import enrol, storage
+from apps.federation.models import (
+    EnrolmentCode,
+    Federation,
+    ModelVersion,
+    Participation,
+    Round,
+    ValidationReport,
+    ValidationSet,
+)
+from apps.federation.pipeline import enrol, storage, validation
 from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import jobs, lease, scans
 
@@ -117,14 +125,32 @@ def _held(hub: Hub) -> ModelVersion:
     )
 
 
+def _picture() -> BytesIO:
+    file = BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
 def _job(doctor: User, hospital: Hospital) -> None:
     """A draft of a job with one scan, of who has the lease; the workbench is on for that hospital alone."""
     participation = Participation.objects.get(hospital=hospital)
     enrol.switch_workbench(participation, on=True, actor=SYSTEM)
-    file = BytesIO()
-    Image.new("L", (8, 8)).save(file, "PNG")
-    file.seek(0)
-    scans.add(jobs.create(doctor, participation.federation), [("a.png", file)], label=0)
+    scans.add(jobs.create(doctor, participation.federation), [("a.png", _picture())], label=0)
+
+
+def _validation_set(admin: User) -> None:
+    """A validation set with one scan, and what was measured on it."""
+    federation = Federation.objects.get()
+    validation.add(admin, federation, [("a.png", _picture())], label=0)
+    ValidationReport.objects.create(
+        version=ModelVersion.objects.get(number=1),
+        validation_set=ValidationSet.objects.get(),
+        confusion=[],
+        n=0,
+        correct=0,
+        loss_micro=0,
+    )
 
 
 def _upload(doctor: User) -> None:
@@ -163,6 +189,7 @@ def build_scene() -> Scene:
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
     _upload(people["north_doctor"])
     _job(people["north_doctor"], world.cast.north)
+    _validation_set(people["admin"])
     memberships = {
         f"{name}_doctor": Membership.objects.get(user=people[f"{name}_doctor"]) for name in ("north", "south")
     }

@@ -11,6 +11,7 @@ from hub_client import HubClient
 from apps.accounts.models import User
 from apps.federation.models import Federation, Participation
 from apps.federation.pipeline.enrol import switch_workbench
+from apps.federation.pipeline.incoming import Added
 from apps.finetune.models import Job
 from apps.finetune.pipeline import jobs, lease, scans
 from hospintel_core import phantoms
@@ -48,7 +49,7 @@ def begin(user: User) -> Job:
     return jobs.create(user, federation)
 
 
-def fill(job: Job, per_class: int = 8) -> scans.Added:
+def fill(job: Job, per_class: int = 8) -> Added:
     """Bring scans of all classes."""
     return scans.add(job, [("scans.zip", io.BytesIO(zipped(per_class)))], label=None)
 

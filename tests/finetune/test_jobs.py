@@ -81,7 +81,7 @@ def test_scans_lie_sealed_under_a_key_of_their_own(job: Job):
     key = Path(settings.KEYS) / "jobs" / f"{job.pk}.key"
     assert (key.stat().st_mode & 0o777, len(key.read_bytes())) == (0o600, 32)
     other = Scan.objects.last()
-    vault._path(job.pk, scan.pk).write_bytes(vault._path(job.pk, other.pk).read_bytes())
+    vault.path(job.pk, scan.pk).write_bytes(vault.path(job.pk, other.pk).read_bytes())
     with pytest.raises(vault.VaultError) as raised:
         vault.read(job.pk, scan.pk)
     assert raised.value.code == "scan_damaged"

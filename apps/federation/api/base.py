@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.files.uploadedfile import UploadedFile
 from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
@@ -103,6 +104,14 @@ def route_of(request: HttpRequest | Request) -> str:
 def refusal_body(refusal: Refusal) -> dict[str, object]:
     """Return the JSON that the caller gets."""
     return {"code": refusal.public_code, "detail": refusal.detail, **refusal.extra}
+
+
+def sent(request: Any) -> list[tuple[str, Any]]:
+    """Return the files of a form as (name, content). Raises Refusal(bad_request, 400) where there is none."""
+    files = [file for file in request.FILES.getlist("file") if isinstance(file, UploadedFile)]
+    if not files:
+        raise Refusal("bad_request", "Send the scans as the multipart field `file`.", 400)
+    return [(file.name or "", file.file) for file in files]
 
 
 def refusal_json(refusal: Refusal) -> JsonResponse:

@@ -137,3 +137,18 @@ class Active(Alive):
     """The original sign of life."""
 
     message = serializers.CharField()
+
+
+class CopyAnswer(serializers.Serializer[None]):
+    """A file that is here already."""
+
+    place = serializers.CharField()
+    number = serializers.IntegerField(help_text="Of the scan that shows the same.")
+
+
+class ProblemAnswer(serializers.Serializer[None]):
+    """A file that was left out."""
+
+    place = serializers.CharField(help_text="Its place in what was sent: `2`, or `2, entry 5` of a zip file.")
+    code = serializers.CharField()
+    detail = serializers.CharField()

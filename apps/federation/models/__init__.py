@@ -3,6 +3,7 @@ from apps.federation.models.federation import Federation, Participation
 from apps.federation.models.keys import HubKey
 from apps.federation.models.round import Round, Run
 from apps.federation.models.update import Update
+from apps.federation.models.validation import ValidationReport, ValidationScan, ValidationSet
 from apps.federation.models.version import Evaluation, ModelVersion
 
 __all__ = [
@@ -16,4 +17,7 @@ __all__ = [
     "Round",
     "Run",
     "Update",
+    "ValidationReport",
+    "ValidationScan",
+    "ValidationSet",
 ]

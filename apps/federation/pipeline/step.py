@@ -20,6 +20,8 @@ class Next:
         "write_model",
         "export_model",
         "verify_audit",
+        "prepare_validation",
+        "validate",
     ]
     id: UUID
     apart: bool = False

@@ -12,10 +12,10 @@ from django.utils import timezone
 from apps.accounts.pipeline import lockout, sessions, tokens
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
-from apps.federation.models import Federation, Round, Run, Update
-from apps.federation.pipeline import checkpoint, enrol, keys, storage
+from apps.federation.models import Federation, Round, Run, Update, ValidationSet
+from apps.federation.pipeline import checkpoint, enrol, keys, prepare, storage, validation
 from apps.federation.pipeline.step import Next
-from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState
+from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState, ValidationState
 
 SYSTEM = "system:tick"
 STUCK_SECONDS = 15
@@ -41,6 +41,8 @@ def due() -> list[Next]:
         Next("gate", pk)
         for pk in Round.objects.under_evaluation().filter(state=RoundState.PUBLISHED).values_list("pk", flat=True)
     ]
+    unprepared = ValidationSet.objects.filter(prepare.stale(), state=ValidationState.PREPARING)
+    steps += [Next("prepare_validation", pk, apart=True) for pk in _requeued(unprepared, now)]
     waiting = Run.objects.filter(state=RunState.RUNNING).exclude(all_rounds__state__in=ROUND_ACTIVE)
     steps += [Next("open", pk) for pk in waiting.values_list("pk", flat=True)]
     return [*steps, *_unwritten_models(), *_unfinished_rounds()]
@@ -76,6 +78,7 @@ def housekeeping() -> None:
     lockout.forget_old_attempts()
     sessions.forget_old_sessions()
     tokens.forget_old_tokens()
+    validation.tidy()
     limit = time.time() - PART_SECONDS
     for path in storage.forgotten_uploads(limit):
         path.unlink(missing_ok=True)

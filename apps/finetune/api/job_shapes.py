@@ -4,8 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.federation.api.shapes import CopyAnswer, ProblemAnswer
+from apps.federation.pipeline.incoming import Added
 from apps.finetune.models import Job, Scan
-from apps.finetune.pipeline.scans import Added
 from apps.finetune.queries import figures_of
 from apps.finetune.states import JobState
 
@@ -53,21 +54,6 @@ class ScansAnswer(serializers.Serializer[None]):
     """The scans of a job."""
 
     scans = ScanAnswer(many=True)
-
-
-class CopyAnswer(serializers.Serializer[None]):
-    """A file that is here already."""
-
-    place = serializers.CharField()
-    number = serializers.IntegerField(help_text="Of the scan that shows the same.")
-
-
-class ProblemAnswer(serializers.Serializer[None]):
-    """A file that was left out."""
-
-    place = serializers.CharField(help_text="Its place in what was sent: `2`, or `2, entry 5` of a zip file.")
-    code = serializers.CharField()
-    detail = serializers.CharField()
 
 
 class AddedAnswer(ScansAnswer):

@@ -3,7 +3,6 @@
 from typing import Any, cast
 from uuid import UUID
 
-from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 
 from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
-from apps.federation.api.base import HubView
+from apps.federation.api.base import HubView, sent
 from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.models import ModelVersion
 from apps.federation.permissions import allowed
@@ -263,11 +262,3 @@ class ScanView(WorkbenchView):
         job = self.own(job_id)
         scans.remove(job, self._scan(job, scan_id))
         return Response(status=204)
-
-
-def sent(request: Any) -> list[tuple[str, Any]]:
-    """Return the files of a form as (name, content). Raises Refusal(bad_request, 400) where there is none."""
-    files = [file for file in request.FILES.getlist("file") if isinstance(file, UploadedFile)]
-    if not files:
-        raise Refusal("bad_request", "Send the scans as the multipart field `file`.", 400)
-    return [(file.name or "", file.file) for file in files]

@@ -5,34 +5,26 @@ Safe to run twice: a second run takes the job only where the first gave no sign 
 
 import logging
 import time
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from django.conf import settings
 
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.base import backbone
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import vault
 from apps.finetune.pipeline.claim import Claim, LostError, take
 from apps.finetune.states import JobState
 from hospintel_core import architectures, dataset, features, training, weights
-from hospintel_core.backbone import Backbone, load_backbone
 from hospintel_core.errors import CoreError, TrainingError
 from hospintel_core.plan import Plan
 from hospintel_core.report import Report
 
 logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 1.0
-
-
-@lru_cache(maxsize=1)
-def _backbone(name: str, weights_path: str) -> Backbone:
-    """Return a base that is ready to run; a process keeps it for its next job."""
-    return load_backbone(architectures.get(name), Path(weights_path) if weights_path else None)
 
 
 def train(job_id: UUID) -> None:
@@ -90,7 +82,7 @@ class _Training:
             one = features.extract(
                 self._dataset(),
                 self.architecture,
-                lambda: _backbone(self.architecture.name, str(settings.BASE_WEIGHTS or "")),
+                partial(backbone, self.architecture.name),
                 on_progress=partial(self._prepared, number, len(views)),
                 mirror=mirror,
             )

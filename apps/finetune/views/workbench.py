@@ -11,13 +11,13 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.roles import require
-from apps.federation.api.base import audit_refusal
+from apps.federation.api.base import audit_refusal, sent
+from apps.federation.pipeline.incoming import Added
 from apps.federation.pipeline.propose import MOST_NOTE
 from apps.federation.pipeline.step import Refusal
 from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.finetune import queries
-from apps.finetune.api.jobs import sent
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import jobs, lease, scans, vault
 from apps.finetune.states import JOB_WORKING, JobState
@@ -88,7 +88,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     return show(request, "job", context, folder="finetune")
 
 
-def _add(request: HttpRequest, job: Job) -> tuple[scans.Added | None, Refusal | None]:
+def _add(request: HttpRequest, job: Job) -> tuple[Added | None, Refusal | None]:
     try:
         return scans.add(job, sent(request), label=scans.label_of(job, request.POST.get("class_name", ""))), None
     except Refusal as refusal:

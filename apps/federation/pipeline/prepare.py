@@ -1,0 +1,125 @@
+"""The training worker's part of a validation set: the features of its scans, sealed beside them. Safe to run twice."""
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from apps.audit.api import Conflict, advance, transaction
+from apps.federation.models import Federation, ValidationScan, ValidationSet
+from apps.federation.pipeline import storage
+from apps.federation.pipeline.base import backbone
+from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.validation import SCANS, end, erase_quietly, fail, features_id
+from apps.federation.states import ValidationState
+from hospintel_core import architectures, dataset, features
+from hospintel_core.errors import CoreError, TrainingError
+from hospintel_core.validation import Labelled
+
+logger = logging.getLogger(__name__)
+WORKER = "system:worker"
+MAX_TRIES = 3
+PROGRESS_SECONDS = 1.0
+# Loading TensorFlow, and a batch on a slow machine, may hold a process up.
+STALE_SECONDS = 60
+
+
+class _EndedError(Exception):
+    """The set was deleted while its features were computed."""
+
+
+def stale() -> Q:
+    """Return the condition that no worker has given a sign of life lately."""
+    return Q(seen_at=None) | Q(seen_at__lt=timezone.now() - timedelta(seconds=STALE_SECONDS))
+
+
+def prepare_validation(set_id: UUID) -> list[Next]:
+    """Compute the features of a PREPARING set and make it READY; nothing happens where another worker has it.
+
+    Returns:
+        The measuring of the current version.
+    """
+    waiting = ValidationSet.objects.filter(stale(), pk=set_id, state=ValidationState.PREPARING)
+    if not waiting.update(seen_at=timezone.now(), tries=F("tries") + 1):
+        return []
+    found = ValidationSet.objects.select_related("federation").get(pk=set_id)
+    if found.tries > MAX_TRIES:
+        fail(found, "worker_lost")
+        return []
+    try:
+        made = _features(found)
+        found.backbone = made.backbone
+        SCANS.write(found.pk, features_id(found.digest, made.backbone), made.labelled.dumps())
+    except _EndedError:
+        logger.info("validation set %s was deleted", set_id)
+        return []
+    except CoreError as error:
+        logger.exception("validation set %s cannot be prepared: %s", set_id, error.code)
+        fail(found, error.code)
+        return []
+    except OSError as error:
+        if error.errno not in storage.DISK_FULL:
+            raise
+        logger.exception("validation set %s cannot be prepared: the disk is full", set_id)
+        fail(found, "hub_disk_full")
+        return []
+    return _put_to_use(found)
+
+
+class _Made:
+    """Features, and the digest of the base that made them."""
+
+    def __init__(self, labelled: Labelled, base: str) -> None:
+        self.labelled, self.backbone = labelled, base
+
+
+def _features(found: ValidationSet) -> _Made:
+    base = backbone(found.federation.architecture)
+    rows = ValidationScan.objects.filter(validation_set=found)
+    scans = tuple(dataset.Scan(str(row.pk), row.label, partial(SCANS.read, found.pk, row.pk)) for row in rows)
+    made = features.extract(
+        dataset.Dataset(scans, lambda: None),
+        architectures.get(found.federation.architecture),
+        lambda: base,
+        on_progress=_Sign(found),
+    )
+    if made.problems:
+        raise TrainingError("no_samples", "A scan of the validation set cannot be read any more.")
+    return _Made(Labelled(made.features, made.labels), base.digest)
+
+
+class _Sign:
+    """Tells how far it is, which is the sign of life as well."""
+
+    def __init__(self, found: ValidationSet) -> None:
+        self.found, self.told_at = found, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if done < total and time.monotonic() - self.told_at < PROGRESS_SECONDS:
+            return
+        self.told_at = time.monotonic()
+        mine = ValidationSet.objects.filter(pk=self.found.pk, state=ValidationState.PREPARING)
+        if not mine.update(seen_at=timezone.now(), prepared=done):
+            raise _EndedError
+
+
+def _put_to_use(found: ValidationSet) -> list[Next]:
+    replaced: list[UUID] = []
+    try:
+        with transaction():
+            for old in ValidationSet.objects.filter(federation=found.federation_id, state=ValidationState.READY):
+                end(old, ValidationState.REPLACED, actor=WORKER)
+                replaced.append(old.pk)
+            changes = {"backbone": found.backbone, "ready_at": timezone.now()}
+            advance(found, ValidationState.READY, actor=WORKER, changes=changes, scans=found.total)
+    except Conflict:
+        logger.info("validation set %s was deleted, or is another worker's", found.pk)
+        return []
+    for pk in replaced:
+        erase_quietly(pk)
+    current = Federation.objects.get(pk=found.federation_id).current_id
+    return [] if current is None else [Next("validate", current)]
