@@ -9,10 +9,10 @@ import front_desk
 import numpy as np
 import office
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
+from portal import Window, sign_in
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 from test_every_page import PHONE, findings, focus_by_tab

@@ -7,17 +7,17 @@ from pathlib import Path
 import front_desk
 import numpy as np
 import pytest
-from conftest import Window, sign_in
 from harness import Hub, eventually
 from PIL import Image
 from playwright.sync_api import expect
+from portal import Window, sign_in
 from test_analyse import READ, choose, saved, shown
 
 from hospintel_core import backbone, phantoms
 from hospintel_core.errors import BaseWeightsError
 
 # Fetching 29 MB, and two programs beside each other.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 
 
 @pytest.fixture(scope="module")

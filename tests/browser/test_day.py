@@ -17,9 +17,9 @@ import numpy as np
 import office
 import pytest
 from authenticator import code_of
-from conftest import Window, draw, sign_in
 from harness import Federation, Hub
 from playwright.sync_api import BrowserContext, Page, Request, expect
+from portal import Window, draw, sign_in
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES

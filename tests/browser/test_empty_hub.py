@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import front_desk
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import expect
+from portal import Window, press, sign_in
 from test_every_page import DESK, PHONE, every_page, findings
 
 
@@ -50,8 +50,7 @@ def test_a_run_without_agents_is_not_asked_for_again(window: Window) -> None:
     page = window().new_page()
     sign_in(page, "alice")
     expect(page.locator("#hospitals")).to_contain_text("Start a run above.")
-    page.click("#start")
-    expect(page.locator("#abort")).to_be_visible()
+    press(page, "#start", "#abort")
     expect(page.locator("main")).not_to_contain_text("Start a run")
     for path in ("/", "/rounds/"):
         page.goto(path)

@@ -3,22 +3,18 @@
 from typing import Any
 
 import front_desk
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Page, expect
+from portal import Window, live, press, sign_in
 
 ROWS = "#rounds-table tr[id^=round-]"
 STANDS_ON = "document.activeElement.getAttribute('href')"
 
 
-def live(page: Page) -> None:
-    expect(page.locator(".live")).to_have_attribute("data-live", "on")
-
-
 def start_and_wait(page: Page, rounds: int = 1) -> None:
     """Start a run and wait for its end, in this window."""
     page.fill("#run-rounds", str(rounds))
-    page.click("#start")
+    press(page, "#start", "text=The run is started.")
     expect(page.locator("h1")).to_contain_text("No run is active.")
     expect(page.locator("#start")).to_be_visible()
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import Window, sign_in
 from harness import Hub, eventually
 from playwright.sync_api import Browser, expect
+from portal import Window, sign_in
 from test_every_page import PHONE, findings
 
 from hospintel_site.demo.processes import HUB

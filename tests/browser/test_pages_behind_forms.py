@@ -4,9 +4,9 @@ import re
 
 import front_desk
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Page, expect
+from portal import Window, sign_in
 from test_every_page import PHONE, findings, focus_by_tab
 
 

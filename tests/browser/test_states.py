@@ -2,9 +2,9 @@
 
 import front_desk
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Page, expect
+from portal import Window, press, sign_in
 from test_every_page import DESK, PHONE, findings
 
 PAGES = ("/", "/rounds/", "/models/", "/hospitals/")
@@ -26,8 +26,7 @@ def test_a_run_that_runs_is_paused_and_is_aborted(window: Window, hub: Hub, them
     sign_in(admin, "alice")
     sign_in(reader, "dora")
     admin.fill("#run-rounds", "900")
-    admin.click("#start")
-    expect(admin.locator("#abort")).to_be_visible()
+    press(admin, "#start", "#abort")
     expect(admin.locator("#hospitals .card-note")).to_contain_text("of 900")
     looks_right(admin)
     looks_right(reader)
@@ -38,8 +37,7 @@ def test_a_run_that_runs_is_paused_and_is_aborted(window: Window, hub: Hub, them
     looks_right(admin)
     looks_right(reader)
     admin.goto("/")
-    admin.click("#resume")
-    expect(admin.locator("#pause")).to_be_visible()
+    press(admin, "#resume", "#pause")
     expect(admin.locator("h1")).to_contain_text("collecting")
     admin.click("#abort")
     admin.click("dialog [value=yes]")

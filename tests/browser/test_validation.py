@@ -1,7 +1,7 @@
 """An administrator brings a validation set and puts it to use, with the real worker; then it goes again."""
 
-from conftest import Window, sign_in
 from playwright.sync_api import expect
+from portal import Window, sign_in
 from test_every_page import findings
 from test_workbench import PER_CLASS, WORKER_MS, zipped
 

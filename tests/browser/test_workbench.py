@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import front_desk
 import numpy as np
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Route, expect
+from portal import Window, sign_in
 from test_every_page import findings
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
 
 PER_CLASS = 10
-WORKER_MS = 90_000
+WORKER_MS = 180_000
 
 
 def zipped() -> bytes:

@@ -24,7 +24,7 @@ class BrowserSocket:
 
     def __init__(self, port: int, cookie: str = "", origin: str | None = "ours", host: str = "127.0.0.1") -> None:
         """Open it. Raises RefusedError."""
-        self._wire = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._wire = socket.create_connection(("127.0.0.1", port), timeout=120)
         headers = {
             "Host": f"{host}:{port}",
             "Upgrade": "websocket",

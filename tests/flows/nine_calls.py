@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-SECONDS = 30
+SECONDS = 120
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import draw_scans
-from harness import eventually, still_running
+from harness import PATIENCE_SECONDS, eventually, still_running
 
 from hospintel_core import h5, weights
 from hospintel_core.architectures import get
@@ -23,7 +23,6 @@ ROUND_KEYS = {
     *("round", "version", "digest", "accuracy", "loss", "updates"),
     *("bytes_up", "bytes_down", "train_seconds", "hub_seconds"),
 }
-PATIENCE_SECONDS = 55
 
 
 @pytest.fixture(scope="module")

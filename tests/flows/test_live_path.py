@@ -20,8 +20,8 @@ from hospintel_core import signing
 
 PASSWORD = "correct horse battery"
 SIGN_IN_FIRST, RIGHTS_CHANGED = 4401, 4403
-# What the hub promises; what it takes is a tenth of that.
-WITHIN = 2.0
+# The hub promises two seconds, of a machine of its own, and takes a tenth of that; one that tests may be shared.
+WITHIN = 5 * 2.0
 
 
 class Tab:
@@ -30,7 +30,8 @@ class Tab:
     def __init__(self, hub: Hub, username: str, **headers: str) -> None:
         self.port = hub.processes.port
         self.sockets: list[BrowserSocket] = []
-        self.http = httpx.Client(base_url=hub.processes.address, headers={"Accept": "text/html", **headers})
+        headers = {"Accept": "text/html", **headers}
+        self.http = httpx.Client(base_url=hub.processes.address, headers=headers, timeout=120)
         self.post("/accounts/login/", username=username, password=PASSWORD)
 
     def post(self, path: str, **fields: str) -> httpx.Response:
@@ -115,17 +116,19 @@ def test_events_come_to_a_page_that_is_open_and_not_to_others_pages(hub: Hub, ta
     mine = tab(person).socket()
     other = tab(hub.ask(office.create_doctor, f"other-{secrets.token_hex(4)}", PASSWORD)).socket()
     hub.ask(office.note, person)
+    hub.ask(office.note_to_all)
     mine_seen, other_seen = seen(mine), seen(other)
     assert mine_seen["test.note"].startswith("hospital:")
     assert "test.note" not in other_seen
 
 
 def seen(socket: BrowserSocket) -> dict[str, str]:
-    """The actions that come until it is quiet, with their visibility."""
+    """The actions that come before the one that everybody sees, with their visibility: they come in their order."""
     found: dict[str, str] = {}
-    with suppress(TimeoutError):
-        while isinstance(events := socket.receive(1.0), list):
-            found |= {event["action"]: event["visibility"] for event in events}
+    while "test.note_to_all" not in found:
+        events = socket.receive(WITHIN)
+        assert isinstance(events, list)
+        found |= {event["action"]: event["visibility"] for event in events}
     return found
 
 
@@ -151,7 +154,7 @@ def _enrol(address: str, code: str) -> httpx.Response:
     raw = signing.public_raw(key.public_key())
     proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, raw), key)
     fields = {"code": code, "public_key": b64(raw), "proof": b64(proof), "agent_version": "0.1.0"}
-    return httpx.post(f"{address}/api/v1/agents/enrol", json=fields, timeout=60)
+    return httpx.post(f"{address}/api/v1/agents/enrol", json=fields, timeout=240)
 
 
 def b64(data: bytes) -> str:
@@ -172,9 +175,9 @@ def test_a_revoked_agent_is_refused_at_its_next_request(hub: Hub):
     token = _enrol(hub.processes.address, code).json()["token"]
     task = f"{hub.processes.address}/api/v1/federations/brain-mri/task"
     headers = {"Authorization": f"Bearer {token}"}
-    assert httpx.get(task, headers=headers).status_code == 204
+    assert httpx.get(task, headers=headers, timeout=120).status_code == 204
     hub.ask(office.revoke, name)
-    answer = httpx.get(task, headers=headers)
+    answer = httpx.get(task, headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["code"]) == (403, "agent_revoked")
 
 

@@ -30,7 +30,7 @@ class _Http:
         self.address = address
 
     def get(self, path: str, headers: dict[str, str]) -> requests.Response:
-        return requests.get(f"{self.address}{path}", headers=headers, timeout=30)
+        return requests.get(f"{self.address}{path}", headers=headers, timeout=120)
 
 
 def agent_of(hub: Hub, hospital: str) -> SiteAgent:
@@ -41,8 +41,8 @@ def agent_of(hub: Hub, hospital: str) -> SiteAgent:
     raw = signing.public_raw(key.public_key())
     proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, raw), key)
     body = {"code": code, "public_key": b64(raw), "proof": b64(proof), "agent_version": "0.1.0"}
-    told = requests.post(f"{address}/api/v1/agents/enrol", json=body, timeout=30).json()
-    pem = requests.get(f"{address}/api/v1/identity", timeout=30).json()["chain"][0]["pem"]
+    told = requests.post(f"{address}/api/v1/agents/enrol", json=body, timeout=120).json()
+    pem = requests.get(f"{address}/api/v1/identity", timeout=120).json()["chain"][0]["pem"]
     identity: Any = load_pem_public_key(pem.encode())
     client: Any = _Http(address)
     return SiteAgent(Credentials(told["agent_id"], told["token"], key, identity), client, itertools.count(1))
@@ -71,7 +71,7 @@ def test_the_nine_calls_go_through_in_one_go(hub: Hub, tmp_path: Path):
         asked = [hub.processes.address, "--name", name, "--password", PASSWORD, "--otp", code_of(secret)]
         asked += ["--agent-token", agents[0].token, "--update", str(sealed)]
         command = [sys.executable, str(SCRIPT), *asked]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         _as_described([json.loads(line) for line in done.stdout.splitlines()], name)
         # The update is one like any other: it is looked at and accepted.

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import office
 import pytest
-from harness import Hub, descendants, eventually
+from harness import PATIENCE_SECONDS, Hub, descendants, eventually
 
 from hospintel_core import architectures, h5, weights
 
@@ -27,7 +27,7 @@ class Doctor:
     """A doctor's program, signed in, with the lease."""
 
     def __init__(self, hub: Hub, name: str) -> None:
-        self.http = httpx.Client(base_url=hub.processes.address, timeout=60)
+        self.http = httpx.Client(base_url=hub.processes.address, timeout=240)
         token = self.http.post("/login", json={"username": name, "password": PASSWORD}).json()["token"]
         self.http.headers["Authorization"] = f"Bearer {token}"
         eventually(lambda: self.http.post("/api/v1/lease").status_code == 200, "the lease is free", hub.logs)
@@ -108,7 +108,7 @@ def reading(hub: Hub) -> list[int]:
 @contextmanager
 def caught_reading(hub: Hub) -> Iterator[int]:
     """Let the next process that reads stand still."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (pids := reading(hub)):
         assert time.monotonic() < deadline, hub.logs()
     os.kill(pids[0], signal.SIGSTOP)

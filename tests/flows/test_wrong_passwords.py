@@ -22,7 +22,7 @@ def browser(hub: Hub, address: str) -> Iterator[httpx.Client]:
     """A browser on a machine with this address, with the login page open."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
     transport = httpx.HTTPTransport(local_address=address, limits=limits)
-    with httpx.Client(base_url=hub.processes.address, transport=transport, timeout=120) as client:
+    with httpx.Client(base_url=hub.processes.address, transport=transport, timeout=300) as client:
         client.headers["Accept"] = "text/html"
         found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get(LOGIN).text)
         assert found
