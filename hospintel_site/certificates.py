@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -48,6 +49,17 @@ def make_test_certificate(folder: Path, names: Sequence[str]) -> TrialFiles:
     plain = serialization.NoEncryption()
     _write(files.key, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain), 0o600)
     return files
+
+
+def own_authority(cert: Path) -> Path | None:
+    """Return the `ca.pem` beside a server's certificate, if that is who signed it: agents need it as `--ca`."""
+    ca = cert.parent / "ca.pem"
+    try:
+        issuer = x509.load_pem_x509_certificate(ca.read_bytes())
+        x509.load_pem_x509_certificate(cert.read_bytes()).verify_directly_issued_by(issuer)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return None
+    return ca
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

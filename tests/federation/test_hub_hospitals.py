@@ -3,6 +3,7 @@
 import html
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hub_client import HubClient
 from apps.accounts.models import Hospital, User
 from apps.accounts.pipeline import create_hospital
 from apps.audit.api import events_after
-from apps.federation.addresses import hub_address
+from apps.federation.addresses import way_in
 from apps.federation.models import Agent, EnrolmentCode, Participation
 from apps.federation.pipeline import enrol
 from apps.federation.pipeline.step import Refusal
@@ -99,10 +100,10 @@ def test_a_withdrawn_code_enrols_nobody(hub, cast, page):
 
 def test_the_line_has_the_address_by_which_the_hub_was_reached_unless_only_this_machine_knows_it(rf, settings):
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "hub.example", "10.0.0.7"]
-    settings.TLS_CERT, settings.PORT = "cert.pem", 8443
+    settings.TLS_CERT, settings.PORT = Path("cert.pem"), 8443
     for host in ("localhost:8443", "127.0.0.1:8443", "[::1]:8443"):
-        assert hub_address(rf.get("/", headers={"Host": host}, secure=True)) == "https://hub.example:8443"
-    assert hub_address(rf.get("/", headers={"Host": "10.0.0.7:9000"}, secure=True)) == "https://10.0.0.7:9000"
+        assert way_in(rf.get("/", headers={"Host": host}, secure=True)).address == "https://hub.example:8443"
+    assert way_in(rf.get("/", headers={"Host": "10.0.0.7:9000"}, secure=True)).address == "https://10.0.0.7:9000"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hospintel_core import signing
+from hospintel_site.certificates import make_test_certificate
 from hospintel_site.ports import any_free
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,43 @@ def test_ctrl_c_stops_all_of_it_within_seconds_and_leaves_no_process(hub: tuple[
     assert family(up.popen.pid) == {}
     assert up.lines[-1] == "Stopped."
     assert "Traceback" not in "\n".join(up.lines)
+    assert not (hub[1] / "up.json").exists()
+
+
+def shell(var: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What an operator types in another shell, where nothing but the folder is set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HOSPINTEL_TLS")}
+    command = [sys.executable, "manage.py", *words]
+    environment = kept | {"HOSPINTEL_VAR": str(var)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+
+def test_a_command_in_another_shell_knows_at_which_address_the_hub_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files, port = make_test_certificate(tmp_path / "tls", ["hub.example"]), any_free("127.0.0.1")
+    monkeypatch.setenv("HOSPINTEL_TLS_CERT", str(files.cert))
+    monkeypatch.setenv("HOSPINTEL_TLS_KEY", str(files.key))
+    var = tmp_path / "var"
+    with monkeypatch.context() as named:
+        named.setenv("HOSPINTEL_ALLOWED_HOSTS", "localhost,127.0.0.1,hub.example")
+        up = Up(var, "--port", str(port))
+    try:
+        up.wait_for(f"ready https://127.0.0.1:{port}/")
+        shell(var, "create_hospital", "North Clinic")
+        said = shell(var, "issue_code", "North Clinic").stderr
+        assert f"  hospintel-agent enrol --hub https://hub.example:{port} --hub-fingerprint " in said
+        assert " --code - --ca ca.pem\n" in said
+        assert f"the hospital needs {files.ca} too." in said
+        assert "from this machine alone" not in said
+    finally:
+        up.popen.kill()
+        up.wait()
+    # What a killed hub left behind is not believed.
+    assert (var / "up.json").exists()
+    said = shell(var, "issue_code", "North Clinic").stderr
+    assert " --hub http://localhost:8000 " in said
+    assert "This address leads here from this machine alone. For another one give --address." in said
 
 
 def test_a_killed_supervisor_takes_its_processes_with_it(hub: tuple[Up, Path, int]):

@@ -13,7 +13,7 @@ from apps.accounts.pipeline import AccountError
 from apps.accounts.roles import require
 from apps.audit.api import Conflict
 from apps.federation import hospitals as hospitals_of
-from apps.federation.addresses import enrol_line, hub_address
+from apps.federation.addresses import enrol_line, way_in
 from apps.federation.forms import CodeForm, HospitalForm
 from apps.federation.models import Agent, EnrolmentCode
 from apps.federation.pipeline import enrol
@@ -82,10 +82,11 @@ def issue_code(request: HttpRequest, slug: str) -> HttpResponseBase:
         return redirect("hospital", slug)
     enrol.join(federation_of_the_page(), found, actor=person(request).actor)
     code, row = enrol.issue_code(found, actor=person(request).actor, **form.cleaned_data)
-    address = hub_address(request)
+    way = way_in(request)
     # One option a line: a screen that is too narrow breaks a long line inside of one.
-    line, secure = enrol_line(address).replace(" --", " \\\n  --"), address.startswith("https://")
-    return show(request, "code", {"hospital": found, "code": code, "row": row, "line": line, "secure": secure})
+    line, secure = enrol_line(way).replace(" --", " \\\n  --"), way.address.startswith("https://")
+    told = {"hospital": found, "code": code, "row": row, "line": line, "secure": secure, "ca": way.ca}
+    return show(request, "code", told)
 
 
 @require_POST

@@ -10,12 +10,14 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
+from apps.federation.addresses import way_by_settings
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.bootstrap import bootstrap
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
 from hospintel_site import ports
 from hospintel_site.lock import FolderInUse, hold
+from hospintel_site.running import announced
 from hospintel_site.supervisor import Supervisor, answers, children, say
 
 EXIT_PORT_BUSY = 3
@@ -55,9 +57,10 @@ class Command(BaseCommand):
         bind = "127.0.0.1" if options["bind"] == "localhost" else options["bind"]
         settings.BIND = bind
         self.check()
-        port = self._port(bind, options["port"])
+        settings.PORT = port = self._port(bind, options["port"])
+        way = way_by_settings()
         try:
-            with hold(settings.VAR):
+            with hold(settings.VAR), announced(settings.VAR, address=way.address, ca=way.ca):
                 self._serve(bind, port)
         except FolderInUse as error:
             raise Stop(

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from apps.federation.addresses import enrol_line, hub_address
+from apps.federation.addresses import Way, enrol_line, way_in
 from apps.federation.management.common import (
     COMMAND,
     FederationCommand,
@@ -36,7 +36,13 @@ class Command(FederationCommand):
             hospital, actor=COMMAND, minutes=options["minutes"], max_samples=options["max_samples"]
         )
         self.stderr.write(f"Valid until {row.expires_at:%Y-%m-%d %H:%M} UTC, once. On the hospital's machine:")
-        self.stderr.write(f"  {enrol_line(options['address'] or hub_address())}")
+        way = way_in()
+        way = Way(options["address"], way.ca) if options["address"] else way
+        self.stderr.write(f"  {enrol_line(way)}")
+        if way.ca:
+            self.stderr.write(f"The hub's certificate is of its own making: the hospital needs {way.ca} too.")
+        if way.only_here:
+            self.stderr.write("This address leads here from this machine alone. For another one give --address.")
         self.stderr.write(
             "It asks for the code. Send line and code on different ways: by telephone, or by two letters."
         )
