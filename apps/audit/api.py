@@ -123,7 +123,7 @@ def record(
 
     Args:
         action: `<what>.<verb>`, such as "round.open".
-        actor: "agent:<uuid>", "user:<pk>", "system:<what>" or "unknown".
+        actor: "agent:<uuid>", "user:<pk>", "command:<name>", "system:<what>" or "unknown".
         obj: what it happened to: a saved row, or a "kind:id" of something without one.
         objects: further objects it concerns.
         outcome: "ok", "refused" or "denied".

@@ -34,6 +34,7 @@ NOISE = frozenset(
         "key.active",
         "version.seed",
         "first_admin.link",
+        "command.run",
         "login.ok",
         "login.end",
     }
@@ -133,4 +134,4 @@ _AS_ROLE = {"admin": "An administrator", "doctor": "A doctor", "user": "A user"}
 
 def _other(actor: str) -> str:
     kind = actor.partition(":")[0]
-    return {"system": "The hub", "unknown": "An unknown caller"}.get(kind, actor)
+    return {"system": "The hub", "command": "The command line", "unknown": "An unknown caller"}.get(kind, actor)

@@ -58,5 +58,6 @@ def _lines(part: dict[str, dict[str, object]], classes: list[str]) -> tuple[Line
 def deciders(rows: Iterable[VersionRow], reader: User) -> list[tuple[VersionRow, str]]:
     """Return each row with whoever published it, as this reader may know them; empty where no person did."""
     found = list(rows)
-    names = names_of({row.version.decided_by for row in found if row.version.decided_by.startswith("user:")}, reader)
+    people = {row.version.decided_by for row in found if row.version.decided_by.startswith(("user:", "command:"))}
+    names = names_of(people, reader)
     return [(row, names.get(row.version.decided_by, "")) for row in found]

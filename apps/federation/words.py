@@ -238,6 +238,7 @@ EVENTS: Mapping[str, str] = {
     "audit.verified": "verified the audit: {entries} entries and {checkpoints} checkpoints hold",
     "audit.broken": "verified the audit: it does not hold at entry {bad_seq}",
     "audit.export": "exported the whole audit",
+    "command.run": "was used: {command}, by the account {account}",
     "backup.create": "made a backup",
     "backup.restore": "restored a backup",
 }

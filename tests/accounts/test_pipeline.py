@@ -95,6 +95,9 @@ def test_the_database_holds_flags_to_the_role():
 def test_createsuperuser_makes_an_administrator():
     call_command("createsuperuser", "--username", "root", "--email", "r@example.org", "--no-input", verbosity=0)
     assert User.objects.get().role == Role.ADMIN
+    made = events_after(0, 500)[-1]
+    assert (made["action"], made["actor"]) == ("person.create", "command:createsuperuser")
+    assert (made["object"], made["facts"]) == (f"user:{User.objects.get().pk}", {"role": "admin"})
 
 
 def test_a_role_changes_with_its_flags_and_an_entry(cast: Any):

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from hub_client import HubClient
+from looking import see
 from typing_in import typed
 from world import database_file
 
@@ -18,6 +19,7 @@ from apps.federation.models import EnrolmentCode, Federation, Participation, Run
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.enrol import secret_hash
 from hospintel_core import signing
+from hospintel_site.management.operator import account
 
 
 def test_issue_code_prints_the_code_alone_and_lets_the_hospital_take_part(hub):
@@ -113,7 +115,7 @@ def test_set_federation_changes_what_is_named_and_the_audit_says_it(hub):
     assert (hub.federation.min_updates, hub.federation.plan["epochs"], hub.federation.deadline) == (1, 7, 1800)
     entry = hub.event(action="federation.configure")
     before = {"was_min_updates": 2, "was_gate_margin": 0.02, "was_rule": "fedavg", "was_epochs": 5}
-    assert (entry["actor"], entry["facts"]) == ("system:command", changed | before)
+    assert (entry["actor"], entry["facts"]) == ("command:set_federation", changed | before)
     typed("set_federation", *words)
     assert len(hub.events(action="federation.configure")) == 1
     run = Run.objects.get(pk=typed("start_run", "--rounds", "1")[0].strip())
@@ -152,10 +154,37 @@ def test_the_rule_stays_while_a_round_is_open(hub, north, south):
         typed("set_federation", "--rule", "mean")
 
 
+def test_what_is_typed_is_told_as_the_command_lines_and_administrators_see_under_which_account(hub, cast):
+    typed("start_run", "--rounds", "2")
+    started = hub.event(action="run.start")
+    typed_by = hub.event(action="command.run")
+    assert (typed_by["actor"], typed_by["visibility"]) == ("command:start_run", "admin")
+    assert typed_by["facts"] == {"command": "start_run", "account": account()}
+    assert typed_by["seq"] == started["seq"] - 1
+    for person in (cast.admin, cast.reader):
+        assert "The command line started a run of 2 rounds" in see(person)
+        assert "The command line" in see(person, "/rounds/")
+        assert "started a run of 2 rounds" in see(person, "/audit/?actor=The+command+line")
+    assert f"was used: start_run, by the account {account()}" in see(cast.admin, "/audit/")
+    assert "was used" not in see(cast.reader, "/audit/")
+    # What only shows is no act.
+    typed("set_federation")
+    typed("versions", "list")
+    assert len(hub.events(action="command.run")) == 1
+
+
+def test_who_calls_sudo_is_named(monkeypatch):
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "lena")
+    assert account() == "root (sudo by lena)"
+    monkeypatch.setattr("os.getuid", lambda: 3_999_999_999)
+    assert account() == "3999999999"
+
+
 def test_start_run_prints_the_runs_id_and_the_run_waits_for_its_agents(hub, north, south):
     out, _ = typed("start_run", "--rounds", "2", "--epochs", "3")
     run = Run.objects.get(pk=out.strip())
-    assert (run.rounds, run.plan["epochs"], run.started_by) == (2, 3, "system:command")
+    assert (run.rounds, run.plan["epochs"], run.started_by) == (2, 3, "command:start_run")
     hub.work()
     for agent in (north, south):
         agent.poll()

@@ -13,8 +13,6 @@ from apps.federation.pipeline import bootstrap
 from apps.federation.pipeline.step import Refusal
 from hospintel_site.management.operator import OperatorCommand
 
-COMMAND = "system:command"
-
 
 class FederationCommand(OperatorCommand):
     """A command whose refusals by the pipeline become errors with their code."""

@@ -186,6 +186,8 @@ def _actors(text: str, user: User) -> list[str]:
     found = [text]
     if text.lower() in {"the hub", "hub"}:
         found.append("system")
+    if text.lower() in {"the command line", "command line"}:
+        found.append("command")
     agents = Agent.objects.filter(hospital__in=Hospital.objects.filter(name__iexact=text))
     found += [agent.actor for agent in agents]
     if own_hospitals(user) is None:

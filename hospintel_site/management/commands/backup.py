@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.audit.api import record, transaction
 from hospintel_site.backup import BackupError, create_backup
+from hospintel_site.management.operator import acting
 
 
 class Command(BaseCommand):
@@ -26,8 +27,9 @@ class Command(BaseCommand):
         except (BackupError, OSError) as error:
             raise CommandError(str(error)) from error
         size = sum(member.size for member in members.values())
+        actor = acting(self)
         with transaction():
-            record("backup.create", actor="system:backup", visibility="admin", files=len(members), bytes=size)
+            record("backup.create", actor=actor, visibility="admin", files=len(members), bytes=size)
         self.stdout.write(f"{target}: {len(members)} files, {size / 1e6:.1f} MB.")
         self.stdout.write(
             f"The keys in {settings.KEYS} are NOT in it. Keep a copy of them elsewhere: without them agents"

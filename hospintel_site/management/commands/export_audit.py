@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from apps.audit import checkpoints, export
 from apps.audit.api import record, transaction
 from apps.federation.pipeline import checkpoint, keys
-from hospintel_site.management.operator import OperatorCommand
+from hospintel_site.management.operator import OperatorCommand, acting
 
 
 class Command(OperatorCommand):
@@ -26,8 +26,9 @@ class Command(OperatorCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         whole = not options["checkpoints"]
         if whole:
+            actor = acting(self)
             with transaction():
-                record("audit.export", actor="system:command", visibility="admin")
+                record("audit.export", actor=actor, visibility="admin")
         # So that the export's own end is signed.
         if checkpoint.sign() is None:
             self.stderr.write("The audit does not hold and could not be signed: run verify_audit.")

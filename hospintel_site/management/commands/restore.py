@@ -13,8 +13,7 @@ from apps.federation.models import Round
 from apps.federation.pipeline.finish import fail_round
 from hospintel_site.backup import BackupError, restore_backup
 from hospintel_site.lock import FolderInUse, hold
-
-ACTOR = "system:restore"
+from hospintel_site.management.operator import acting
 
 
 class Command(BaseCommand):
@@ -38,13 +37,13 @@ class Command(BaseCommand):
     def _restore(self, source: Path, *, force: bool) -> None:
         aside = restore_backup(source, force=force)
         call_command("migrate", interactive=False, verbosity=0)
-        held = verify()
+        held, actor = verify(), acting(self)
         rounds = list(Round.objects.active())
         for round_ in rounds:
             # What follows is for the next `up`: its tick finds it.
-            fail_round(round_, "restored", actor=ACTOR)
+            fail_round(round_, "restored", actor=actor)
         with transaction():
-            record("backup.restore", actor=ACTOR, visibility="admin", rounds=len(rounds), audit_held=held.ok)
+            record("backup.restore", actor=actor, visibility="admin", rounds=len(rounds), audit_held=held.ok)
         if aside is not None:
             self.stdout.write(f"What was there is in {aside}.")
         self.stdout.write(

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from apps.accounts.pipeline import AccountError, create_hospital
-from hospintel_site.management.operator import OperatorCommand
+from hospintel_site.management.operator import OperatorCommand, acting
 
 
 class Command(OperatorCommand):
@@ -19,7 +19,7 @@ class Command(OperatorCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
-            hospital = create_hospital(options["name"], actor="system:create_hospital")
+            hospital = create_hospital(options["name"], actor=acting(self))
         except AccountError as error:
             raise CommandError(error.detail) from error
         self.stdout.write(hospital.slug)

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 
 from apps.accounts.models import User
 from apps.accounts.pipeline import AccountError, second_factor
-from hospintel_site.management.operator import OperatorCommand
+from hospintel_site.management.operator import OperatorCommand, acting
 
 
 class Command(OperatorCommand):
@@ -23,7 +23,7 @@ class Command(OperatorCommand):
         if user is None:
             raise CommandError(f"There is nobody called {options['username']}.")
         try:
-            second_factor.reset(user, actor="system:reset_second_factor")
+            second_factor.reset(user, actor=acting(self))
         except AccountError as error:
             raise CommandError(error.detail) from error
         self.stdout.write(f"{user} is signed out, and signs in with the password alone until one is set up again.")

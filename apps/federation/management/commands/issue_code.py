@@ -5,7 +5,6 @@ from typing import Any
 
 from apps.federation.addresses import Way, enrol_line, way_in
 from apps.federation.management.common import (
-    COMMAND,
     FederationCommand,
     add_federation,
     find_federation,
@@ -13,6 +12,7 @@ from apps.federation.management.common import (
     whole,
 )
 from apps.federation.pipeline import enrol, keys
+from hospintel_site.management.operator import acting
 
 
 class Command(FederationCommand):
@@ -31,9 +31,10 @@ class Command(FederationCommand):
         hospital = find_hospital(options["hospital"])
         federation = find_federation(options["federation"])
         keys.ensure_keys()
-        enrol.join(federation, hospital, actor=COMMAND)
+        actor = acting(self)
+        enrol.join(federation, hospital, actor=actor)
         code, row = enrol.issue_code(
-            hospital, actor=COMMAND, minutes=options["minutes"], max_samples=options["max_samples"]
+            hospital, actor=actor, minutes=options["minutes"], max_samples=options["max_samples"]
         )
         self.stderr.write(f"Valid until {row.expires_at:%Y-%m-%d %H:%M} UTC, once. On the hospital's machine:")
         way = way_in()

@@ -7,10 +7,11 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from apps.audit.api import Conflict
-from apps.federation.management.common import COMMAND, FederationCommand
+from apps.federation.management.common import FederationCommand
 from apps.federation.models import Agent
 from apps.federation.pipeline.revoke import revoke
 from apps.federation.tasks import enqueue
+from hospintel_site.management.operator import acting
 
 
 class Command(FederationCommand):
@@ -31,7 +32,7 @@ class Command(FederationCommand):
         if len(found) != 1:
             raise CommandError(f"{len(found)} agents begin with {options['agent']!r}; without an argument I list them.")
         try:
-            enqueue(revoke(found[0], actor=COMMAND))
+            enqueue(revoke(found[0], actor=acting(self)))
         except Conflict as conflict:
             raise CommandError("This agent is revoked already.") from conflict
         self.stdout.write(f"{found[0].pk} of {found[0].hospital.name} is revoked")

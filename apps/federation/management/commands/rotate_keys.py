@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.federation.management.common import COMMAND, FederationCommand
+from apps.federation.management.common import FederationCommand
 from apps.federation.models import HubKey, Round
 from apps.federation.pipeline import bootstrap, keys
+from hospintel_site.management.operator import acting
 
 
 class Command(FederationCommand):
@@ -24,15 +25,17 @@ class Command(FederationCommand):
         if options["destroy"]:
             self._destroy()
             return
+        actor = acting(self)
         kinds = [HubKey.Kind.RSA, *([HubKey.Kind.IDENTITY] if options["identity"] else [])]
         for kind in kinds:
-            key = keys.rotate(kind, actor=COMMAND)
+            key = keys.rotate(kind, actor=actor)
             self.stdout.write(f"{kind.label.lower()}: {key.kid} is active")
         self.stderr.write("Rounds that are open keep their RSA key. Back up the keys folder by itself.")
 
     def _destroy(self) -> None:
         if Round.objects.active().exists():
             raise CommandError("A round is open and may need a retired key. Wait for its end.")
+        actor = acting(self)
         for kind in (HubKey.Kind.RSA, HubKey.Kind.IDENTITY):
-            count = keys.destroy_retired(kind, actor=COMMAND)
+            count = keys.destroy_retired(kind, actor=actor)
             self.stdout.write(f"{kind.label.lower()}: {count} retired keys erased")

@@ -5,10 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
+from apps.federation.management.common import FederationCommand, add_federation, find_federation
 from apps.federation.pipeline.runs import STEERING
 from apps.federation.queries import active_run
 from apps.federation.tasks import enqueue
+from hospintel_site.management.operator import acting
 
 
 class Command(FederationCommand):
@@ -24,5 +25,5 @@ class Command(FederationCommand):
         run = active_run(find_federation(options["federation"]))
         if run is None:
             raise CommandError("No run is active. manage.py start_run starts one.")
-        enqueue(STEERING[options["verb"]](run, actor=COMMAND))
+        enqueue(STEERING[options["verb"]](run, actor=acting(self)))
         self.stdout.write(f"{run.pk} is {run.state}")

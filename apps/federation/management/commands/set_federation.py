@@ -3,11 +3,12 @@
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
-from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
+from apps.federation.management.common import FederationCommand, add_federation, find_federation
 from apps.federation.pipeline.configure import configure, settings_of
 from apps.federation.tasks import enqueue
 from apps.federation.words import SETTINGS
 from hospintel_core.aggregate import RULES
+from hospintel_site.management.operator import acting
 
 
 def yes_or_no(text: str) -> bool:
@@ -42,7 +43,7 @@ class Command(FederationCommand):
         federation = find_federation(options["federation"])
         changes = {name: options[name] for name in SETTINGS if options[name] is not None}
         if changes:
-            enqueue(configure(federation, changes, actor=COMMAND))
+            enqueue(configure(federation, changes, actor=acting(self)))
         for name, value in settings_of(federation).items():
             shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
             self.stdout.write(f"{name:<18}{shown}")

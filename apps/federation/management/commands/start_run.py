@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
+from apps.federation.management.common import FederationCommand, add_federation, find_federation
 from apps.federation.pipeline import runs
 from apps.federation.tasks import enqueue
+from hospintel_site.management.operator import acting
 
 
 class Command(FederationCommand):
@@ -21,6 +22,6 @@ class Command(FederationCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         federation = find_federation(options["federation"])
         plan = {"epochs": options["epochs"]} if options["epochs"] is not None else {}
-        run, following = runs.start_run(federation, rounds=options["rounds"], plan=plan, actor=COMMAND)
+        run, following = runs.start_run(federation, rounds=options["rounds"], plan=plan, actor=acting(self))
         enqueue(following)
         self.stdout.write(str(run.pk))

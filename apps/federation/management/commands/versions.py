@@ -6,12 +6,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.federation.management.common import COMMAND, FederationCommand, add_federation, find_federation
+from apps.federation.management.common import FederationCommand, add_federation, find_federation
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline.review import publish_held, reject
 from apps.federation.pipeline.rollback import rollback
 from apps.federation.states import VersionState
 from apps.federation.tasks import enqueue
+from hospintel_site.management.operator import acting
 
 # `version` itself is a word of Django's.
 STATES = {"publish": VersionState.HELD, "reject": VersionState.HELD, "rollback": VersionState.PUBLISHED}
@@ -43,11 +44,11 @@ class Command(FederationCommand):
 
     def _decide(self, verb: str, version: ModelVersion, reason: str) -> None:
         if verb == "rollback":
-            again, following = rollback(version, actor=COMMAND, reason=reason)
+            again, following = rollback(version, actor=acting(self), reason=reason)
             enqueue(following)
             self.stdout.write(f"version {again.number} is version {version.number} again")
             return
-        enqueue({"publish": publish_held, "reject": reject}[verb](version, actor=COMMAND, reason=reason))
+        enqueue({"publish": publish_held, "reject": reject}[verb](version, actor=acting(self), reason=reason))
         self.stdout.write(f"{version.digest[:12]} is {version.state}" + (f" as {version}" if version.number else ""))
         self.stderr.write("A paused run goes on with manage.py run resume.")
 
