@@ -5,7 +5,8 @@ from typing import Any
 from apps.accounts.models import User
 from apps.accounts.roles import may
 from apps.federation.live import Progress
-from apps.federation.models import Federation
+from apps.federation.models import Federation, ModelVersion
+from apps.federation.states import VersionState
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline.train import measured
 from apps.finetune.states import JOB_WORKING, JobState
@@ -21,6 +22,13 @@ def jobs_of(user: User, federation: Federation | None = None) -> Any:
     if federation is not None:
         found = found.filter(federation=federation)
     return found if may(user, "see_every_hospital") else found.filter(owner=user)
+
+
+def bases_of(federation: Federation) -> list[ModelVersion]:
+    """Return the versions that a job may start from: the current one first, then the newest of the published."""
+    published = federation.versions.filter(state=VersionState.PUBLISHED).order_by("-number")[:SHOWN]
+    current = [federation.current] if federation.current else []
+    return current + [version for version in published if version != federation.current]
 
 
 def scans_of(job: Job, user: User) -> Any:

@@ -27,6 +27,8 @@ function freshenNode(old, fresh) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
     return;
   }
+  // What a reader has begun there is not the hub's to change.
+  if (old.hasAttribute("data-kept")) return;
   freshenAttributes(old, fresh);
   // The text of a time is told here, second by second; the hub's is only for browsers without scripts.
   if (old.nodeName !== "TIME") freshenChildren(old, fresh);

@@ -96,7 +96,7 @@ def complaints() -> Iterator[list[str]]:
 
 @pytest.fixture
 def window(browser: Browser, address: str, complaints: list[str]) -> Iterator[Window]:
-    """Open a window of one's own: `window(theme=..., width=...)`."""
+    """Open a window of one's own: `window(theme=..., width=..., scripts=...)`."""
     opened: list[BrowserContext] = []
 
     def watch(page: Page) -> None:
@@ -112,12 +112,13 @@ def window(browser: Browser, address: str, complaints: list[str]) -> Iterator[Wi
         page.on("request", asked)
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
 
-    def open_window(*, theme: str = "light", width: int = 1280) -> BrowserContext:
+    def open_window(*, theme: str = "light", width: int = 1280, scripts: bool = True) -> BrowserContext:
         context = browser.new_context(
             base_url=address,
             color_scheme=theme,  # type: ignore[arg-type] # light or dark
             viewport={"width": width, "height": 900},
             reduced_motion="reduce",
+            java_script_enabled=scripts,
         )
         context.set_default_timeout(WAIT_MS)
         context.add_init_script(ONLY_WHEN_TOLD)

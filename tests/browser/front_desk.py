@@ -214,6 +214,19 @@ def work_on_a_job(name: str, per_class: int = 6, epochs: int = 5) -> str:
     return str(job.pk)
 
 
+def begin_a_job(name: str) -> str:
+    """Somebody has the lease and a job without scans."""
+    return str(draft_with_scans(name, 0).pk)
+
+
+def end_the_lease(name: str) -> None:
+    """The job goes with it."""
+    from apps.accounts.models import User
+    from apps.finetune.pipeline import lease
+
+    lease.release(User.objects.get(username=name), by="holder")
+
+
 def draft_with_scans(name: str, per_class: int) -> Any:
     """Take the lease for somebody and begin a job with scans of all classes."""
     import io
@@ -228,7 +241,7 @@ def draft_with_scans(name: str, per_class: int) -> Any:
     user, federation = User.objects.get(username=name), Federation.objects.get(pk="brain-mri")
     lease.take(user, federation)
     job = jobs.create(user, federation)
-    for label in range(len(federation.classes)):
+    for label in range(len(federation.classes) if per_class else 0):
         files = []
         for number in range(per_class):
             made = io.BytesIO()

@@ -15,7 +15,7 @@ from test_every_page import findings
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
 
-PER_CLASS = 10
+PER_CLASS, SIZE = 10, 64
 WORKER_MS = 180_000
 
 
@@ -26,7 +26,7 @@ def zipped() -> bytes:
         for label, name in enumerate(CLASSES):
             for number in range(PER_CLASS):
                 scan = io.BytesIO()
-                phantoms.draw(label, np.random.default_rng((11, label, number)), 64).save(scan, "PNG")
+                phantoms.draw(label, np.random.default_rng((11, label, number)), SIZE).save(scan, "PNG")
                 archive.writestr(f"{name}/{number}.png", scan.getvalue())
     return made.getvalue()
 
@@ -42,7 +42,8 @@ def test_a_doctor_fine_tunes_and_proposes(window: Window) -> None:
     page.click("#send")
     expect(page.locator("#added")).to_contain_text(f"{PER_CLASS * len(CLASSES)} scans taken.")
     expect(page.locator("#scans li")).to_have_count(PER_CLASS * len(CLASSES))
-    page.wait_for_function("document.querySelector('#scans img').naturalWidth > 0")
+    page.locator("#scans img").first.scroll_into_view_if_needed()
+    expect(page.locator("#scans img").first).to_have_js_property("naturalWidth", SIZE)
     assert findings(page) == []
     page.fill("#epochs", "2")
     page.click("#fine-tune")

@@ -14,7 +14,6 @@ from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.federation.api.base import HubView, sent
 from apps.federation.api.shapes import VersionAnswer, person_refusals
-from apps.federation.models import ModelVersion
 from apps.federation.permissions import allowed
 from apps.federation.pipeline.propose import MOST_NOTE
 from apps.federation.pipeline.step import Refusal
@@ -41,6 +40,10 @@ _FILES: dict[str, Any] = {
         "description": "PNG, JPEG or DICOM scans, or zip files of them with class folders; the field may be repeated.",
     },
     "class_name": {"type": "string", "description": "The class of the files that no folder names; may be left out."},
+    "folder": {
+        "type": "string",
+        "description": "The folders in which the files lie, as `mine/glioma`; the first that names a class counts.",
+    },
 }
 _NO_SCANS = "image_format image_mismatch image_unreadable image_too_large conflicting_label job_full"
 WRITE = {404: "not_found", 409: "lease_lost job_state"}
@@ -122,9 +125,7 @@ class JobsView(WorkbenchView):
         asked.is_valid(raise_exception=True)
         federation = lease.default_federation()
         number = asked.validated_data.get("base")
-        base = ModelVersion.objects.filter(federation=federation, number=number).first() if number else None
-        if number is not None and base is None:
-            raise Refusal("base_unknown", "There is no such version.", 409)
+        base = None if number is None else jobs.base_of_number(federation, number)
         return Response(job_answer(jobs.create(self.user, federation, base=base)), status=201)
 
 
@@ -225,7 +226,8 @@ class ScansView(WorkbenchView):
         422, with the first file's code, where none could be taken.
         """
         job = self.own(job_id)
-        added = scans.add(job, sent(request), label=scans.label_of(job, str(request.POST.get("class_name", ""))))
+        folder, name = (str(request.POST.get(field, "")) for field in ("folder", "class_name"))
+        added = scans.add(job, sent(request), label=scans.label_by_folder(job, folder, name))
         answer = added_answer(added, job.federation.classes)
         if added.refused and not (added.scans or added.copies):
             first = added.refused[0]

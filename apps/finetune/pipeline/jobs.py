@@ -40,6 +40,14 @@ def hospital_of(user: User, federation: Federation) -> Hospital | None:
     return None if everywhere else first.hospital
 
 
+def base_of_number(federation: Federation, number: int) -> ModelVersion:
+    """Return the version with this number, from which a job may start. Raises Refusal(base_unknown, 409)."""
+    found = federation.versions.filter(number=number, state=VersionState.PUBLISHED).first()
+    if found is None:
+        raise Refusal("base_unknown", "There is no such version.", 409)
+    return found
+
+
 def create(user: User, federation: Federation, *, base: ModelVersion | None = None) -> Job:
     """Begin a job from a published version; the current one where none is named.
 

@@ -11,6 +11,7 @@ from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import lease, vault
 from apps.finetune.pipeline.jobs import wrong_state
 from apps.finetune.states import JobState
+from hospintel_core.dataset import class_of
 
 MOST_SCANS = 2_000
 PREVIEW_PIXELS = 128
@@ -19,6 +20,17 @@ PREVIEW_PIXELS = 128
 def label_of(job: Job, name: str) -> int | None:
     """Return the index of a class by its name, None for no name. Raises Refusal(class_unknown, 400)."""
     return incoming.label_of(job.federation.classes, name)
+
+
+def label_by_folder(job: Job, folder: str, name: str = "") -> int | None:
+    """Return the index of the class that one of the folders of a path names; else of the class that is named by hand.
+
+    Raises:
+        Refusal: `class_unknown` (400), of what is named by hand.
+    """
+    by_hand = label_of(job, name)
+    found = [class_of(part, job.federation.classes) for part in folder.split("/")]
+    return next((label for label in found if label is not None), by_hand)
 
 
 def add(job: Job, files: incoming.Files, *, label: int | None) -> incoming.Added:

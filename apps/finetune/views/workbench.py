@@ -1,5 +1,6 @@
 """The workbench: the lease, one's jobs, and one job from its scans to its proposal."""
 
+import re
 from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
@@ -12,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.accounts.roles import require
 from apps.federation.api.base import audit_refusal, sent
-from apps.federation.pipeline.incoming import Added
+from apps.federation.pipeline.incoming import MOST_BYTES, Added
 from apps.federation.pipeline.propose import MOST_NOTE
 from apps.federation.pipeline.step import Refusal
 from apps.federation.tasks import enqueue
@@ -43,6 +44,7 @@ def workbench(request: HttpRequest) -> HttpResponseBase:
         "minutes": int(lease.duration().total_seconds() // 60),
         "off": off,
         "jobs": found[: queries.SHOWN],
+        "bases": queries.bases_of(federation),
         "active": found.filter(owner=user, ended_at=None).first(),
     }
     return show(request, "workbench", context, folder="finetune")
@@ -51,9 +53,11 @@ def workbench(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @require("fine_tune")
 def begin(request: HttpRequest) -> HttpResponseBase:
-    """Begin a job from the current version."""
+    """Begin a job from the version that was chosen; the current one where none was."""
+    federation, number = federation_of_the_page(), request.POST.get("base", "")
     try:
-        job = jobs.create(person(request), federation_of_the_page())
+        base = jobs.base_of_number(federation, _whole(number)) if number else None
+        job = jobs.create(person(request), federation, base=base)
     except Refusal as refusal:
         _tell(request, refusal)
         return redirect("finetune:workbench")
@@ -81,6 +85,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "why": queries.refused_words(job.code) if job.code else "",
         "figures": queries.figures_of(job),
         "confusions": queries.confusions_of(job),
+        "most_bytes": MOST_BYTES,
         "most_epochs": jobs.MOST_EPOCHS,
         "most_note": MOST_NOTE,
         "told": queries.told_of(job),
@@ -108,11 +113,13 @@ def job_verb(request: HttpRequest, job_id: UUID, verb: str) -> HttpResponseBase:
 
 
 def _train(request: HttpRequest, job: Job) -> None:
-    text = request.POST.get("epochs", "")
-    if not (text.isascii() and text.isdigit() and len(text) < 4):  # noqa: PLR2004 - a number of a few digits
-        raise Refusal("epochs_range", f"A job has 1 to {jobs.MOST_EPOCHS} epochs.", 400)
-    jobs.fine_tune(job, epochs=int(text))
+    jobs.fine_tune(job, epochs=_whole(request.POST.get("epochs", "")))
     have_trained(job.pk)
+
+
+def _whole(text: str) -> int:
+    """Return the number that a form sent; 0, which is none of the hub's, where it is no number of a few digits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
 def _cancel(request: HttpRequest, job: Job) -> None:
