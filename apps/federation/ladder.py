@@ -87,7 +87,7 @@ def _place(agent: Agent, federation: Federation, round_: Round | None, update: U
         advice = refusal(update.code)
         return at(3, "Refused" if advice.alarm else "Not used", advice)
     if update is not None:
-        return at(4, _RETURNED[UpdateState(update.state)])
+        return at(4, "Returned, not used" if update.is_unused else _RETURNED[UpdateState(update.state)])
     if not online:
         return at(1, "Offline" if agent.last_seen else "Has not called yet")
     if round_ is not None and round_.state == RoundState.COLLECTING:

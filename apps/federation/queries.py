@@ -188,6 +188,8 @@ def round_headline(round_: Round, far: Progress | None) -> str:
         return f"{name} made version {version.number}."
     if round_.state == RoundState.HELD:
         return f"{name} made a version that is held back."
+    if round_.is_superseded:
+        return f"{name} was superseded by another version."
     return f"{name} ended without a version." if far is None else _in_progress(round_, far)
 
 

@@ -91,7 +91,8 @@ FAILURES: Mapping[str, Advice] = {
     ),
     "aborted": Advice("An administrator aborted the run.", "Start a new run when you are ready."),
     "superseded": Advice(
-        "Another version was published while the round was open.", "The round starts again from that version by itself."
+        "Another version was published while the round was open; what the hospitals had sent to it is not used.",
+        "The round starts again from that version by itself.",
     ),
     "restored": Advice("The hub was restored from a backup.", "The round is tried again by itself."),
     "stuck": Advice("Its updates could not be aggregated, three times over.", "Look into the hub's log, then resume."),

@@ -12,7 +12,7 @@ from proposing import changed_head, proposed
 from site_agent import report
 
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import storage
+from apps.federation.pipeline import runs, storage
 from apps.federation.pipeline.review import publish_held, reject
 from apps.federation.pipeline.step import Refusal
 from hospintel_core.errors import WeightsError
@@ -69,6 +69,38 @@ def test_publishing_a_proposal_supersedes_the_open_round_and_the_next_starts_fro
     assert north.task().model == version.digest
     hub.finish_honestly(north, south)
     assert storage.model_path(hub.current_round().base.digest)
+
+
+def test_a_superseded_round_is_told_as_one_and_what_was_sent_to_it_as_unused(hub, cast, north, south):
+    open_round = hub.open_round(north, south, rounds=2)
+    north.take_part()
+    hub.work()
+    decide(cast.admin, proposed(hub, cast.north_doctor), "publish")
+    client = HubClient(headers={"Accept": "text/html"})
+    client.force_login(cast.south_doctor)
+    page = client.get(f"/rounds/{open_round.pk}/").text
+    assert "Round 1 was superseded by another version." in page
+    assert "what the hospitals had sent to it is not used." in page
+    assert "The round starts again from that version by itself." in page
+    assert "It was accepted, and its round ended without a version." in page
+    assert "Superseded</span>" in page
+    assert "Failed</span>" not in page
+    # No other round has opened yet.
+    assert "Returned, not used" in client.get("/").text
+    runs.abort(open_round.run, actor=cast.admin.actor)
+    assert "It is tried again when the run is resumed" in client.get(f"/rounds/{open_round.pk}/").text
+
+
+def test_a_proposal_from_an_older_version_says_what_is_not_in_it(hub, cast, north, south):
+    version = proposed(hub, cast.north_doctor)
+    client = HubClient(headers={"Accept": "text/html"})
+    client.force_login(cast.admin)
+    assert "is current by now" not in client.get("/models/").text
+    hub.open_round(north, south)
+    hub.finish_honestly(north, south)
+    page = client.get("/models/").text
+    assert "Version 2 is current by now: what was learned since version 1 is not in this one." in page
+    assert f"Version {version.digest[:12]} becomes the current model. Agents train from it;" in page
 
 
 def test_a_proposal_is_rejected_with_a_reason_and_may_be_made_again(hub, cast):

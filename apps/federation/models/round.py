@@ -117,6 +117,11 @@ class Round(models.Model):
         return self.state in ROUND_ACTIVE
 
     @property
+    def is_superseded(self) -> bool:
+        """Return whether it ended because another version was published while it was open."""
+        return self.state == RoundState.FAILED and self.reason == "superseded"
+
+    @property
     def deadline_at(self) -> datetime | None:
         """Return when the round ends however many updates are in; None before the first accepted one."""
         if self.first_accepted_at is None:

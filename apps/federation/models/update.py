@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from apps.federation.states import UPDATE_LIVE, UPDATE_TRANSITIONS, Transitions, UpdateState
+from apps.federation.states import UPDATE_LIVE, UPDATE_TRANSITIONS, RoundState, Transitions, UpdateState
 
 
 class UpdateQuerySet(models.QuerySet["Update"]):
@@ -56,6 +56,11 @@ class Update(models.Model):
 
     def __str__(self) -> str:
         return f"update of {self.agent_id} ({self.state})"
+
+    @property
+    def is_unused(self) -> bool:
+        """Return whether it was accepted, and its round ended without a version."""
+        return self.state == UpdateState.ACCEPTED and self.round.state == RoundState.FAILED
 
     @property
     def train_seconds(self) -> float | None:

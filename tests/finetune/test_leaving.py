@@ -1,0 +1,64 @@
+"""Whoever leaves in the middle of a job is told what that costs, and it costs that."""
+
+import pytest
+from bench import begin, fill, signed_in, switch_on
+
+from apps.finetune import tasks
+from apps.finetune.models import Lease, Scan
+from apps.finetune.pipeline import jobs
+from apps.finetune.pipeline.claim import take
+from apps.finetune.pipeline.train import train
+from apps.finetune.states import JobState
+
+ASKED = "Signing out gives the lease back."
+pytestmark = pytest.mark.usefixtures("hub")
+
+
+@pytest.fixture
+def job(cast):
+    switch_on(cast.north)
+    job = begin(cast.north_doctor)
+    fill(job)
+    return job
+
+
+def front_page(user):
+    return signed_in(user).get("/", headers={"Accept": "text/html"}).text
+
+
+def test_signing_out_in_the_middle_of_a_job_asks_first(cast, job):
+    for state in ("draft", "queued"):
+        assert ASKED in front_page(cast.north_doctor), state
+        assert ASKED not in front_page(cast.south_doctor)
+        assert ASKED not in front_page(cast.admin)
+        if state == "draft":
+            jobs.fine_tune(job, epochs=1)
+    train(job.pk)
+    assert ASKED not in front_page(cast.north_doctor), "what is trained stays"
+
+
+def test_signing_out_cancels_a_job_that_a_worker_has_and_deletes_its_scans(cast, job):
+    jobs.fine_tune(job, epochs=1)
+    claim = take(job.pk)
+    assert claim is not None
+    browser = signed_in(cast.north_doctor)
+    browser.post("/accounts/logout/")
+    job.refresh_from_db()
+    assert (job.state, job.code) == (JobState.CANCELLED, "lease_lost")
+    assert Lease.objects.get().state == "RELEASED"
+    page = signed_in(cast.north_doctor).get(f"/workbench/{job.pk}/").text
+    assert "The lease ended before the job did. Take it again and begin a new job." in page
+    tasks.tick()
+    assert Scan.objects.filter(job=job).count() == 0
+
+
+def test_what_was_trained_is_proposed_after_signing_in_again(cast, job):
+    jobs.fine_tune(job, epochs=1)
+    train(job.pk)
+    signed_in(cast.north_doctor).post("/accounts/logout/")
+    browser = signed_in(cast.north_doctor)
+    refused = browser.post(f"/api/v1/jobs/{job.pk}/propose", {}, content_type="application/json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "lease_lost")
+    browser.post("/api/v1/lease")
+    answer = browser.post(f"/api/v1/jobs/{job.pk}/propose", {}, content_type="application/json")
+    assert (answer.status_code, answer.json()["state"]) == (200, "HELD")
