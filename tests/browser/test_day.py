@@ -200,6 +200,8 @@ def _publish_while_a_round_is_open(federation: Federation, admin: Page, desk: Pa
     proposed = hub.ask(day_desk.versions)[-1]
     assert (proposed["number"], proposed["source"], proposed["parent"]) == (3, "FINE_TUNE", 2)
     assert proposed["decided_by"] == hub.ask(office.actor_of, "alice")
+    admin.goto("/rounds/")
+    expect(admin.locator("tr", has_text="Superseded")).to_have_count(1)
     federation.signal(slow, signal.SIGCONT)
     _next_round_is_of_all(federation, "superseded once", 1, 3, proposed["digest"])
 
