@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.federation.figures import Hospitals, Shown, shown
 from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline.aggregate import FEW
+from apps.federation.pipeline.validate import by_hub
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
 from apps.federation.words import Advice, failure, refusal
 
@@ -214,6 +215,8 @@ def models_headline(federation: Federation, held: int) -> str:
 
 def told_verdict(version: ModelVersion, hospitals: Hospitals) -> str:
     """Return a version's verdict; not the figures in it, where fewer than three hospitals judged, one another's."""
+    if by_hub(version):
+        return version.verdict
     judged = [one for one in version.evaluations.all() if one.kind == Evaluation.Kind.EVALUATE]
     there = {one.agent.hospital_id for one in judged}
     if hospitals is None or not there or len(there) >= FEW or there <= hospitals:

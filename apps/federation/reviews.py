@@ -8,10 +8,11 @@ from apps.accounts.roles import may
 from apps.federation.figures import Share, share
 from apps.federation.models import ModelVersion
 from apps.federation.news import names_of
+from apps.federation.pipeline.validate import reports_of
 from apps.federation.queries import VersionRow
 from hospintel_core.report import Report
 
-_PARTS = {"held_out": "scans that the job held out", "validation": "the hub's validation set"}
+HELD_OUT, ON_SET = "scans that the job held out", "the hub's validation set"
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,33 @@ class Part:
 
 
 def parts(version: ModelVersion, reader: User) -> list[Part]:
-    """Return what a proposal's job measured, for its author and for those who decide: the scans are a hospital's."""
-    if version.author_id != reader.pk and not may(reader, "review_models"):
-        return []
-    return [
-        Part(said, _lines(version.report[name], version.federation.classes))
-        for name, said in _PARTS.items()
-        if name in version.report
-    ]
+    """Return what a version's job and the hub measured, with what it was made from beside it.
 
-
-def _lines(part: dict[str, dict[str, object]], classes: list[str]) -> tuple[Line, ...]:
-    shares = {}
-    for model, value in part.items():
+    What the job held out is a hospital's: that part is for the author and for those who decide.
+    """
+    classes = version.federation.classes
+    found = []
+    if "held_out" in version.report and (version.author_id == reader.pk or may(reader, "review_models")):
         # Checked when it was proposed.
-        confusion = Report.from_dict(value, len(classes), 10**9).confusion
-        rows = [(row[number], sum(row)) for number, row in enumerate(confusion)]
-        shares[model] = [share(sum(right for right, _ in rows), sum(n for _, n in rows))]
-        shares[model] += [share(right, n) for right, n in rows]
+        held_out = {
+            name: Report.from_dict(one, len(classes), 10**9) for name, one in version.report["held_out"].items()
+        }
+        found.append(Part(HELD_OUT, _lines(held_out.get("before"), held_out.get("after"), classes)))
+    before, after = reports_of(version)
+    if after is not None:
+        found.append(Part(ON_SET, _lines(before, after, classes)))
+    return found
+
+
+def _lines(before: Report | None, after: Report | None, classes: list[str]) -> tuple[Line, ...]:
     names = ["All", *(name.capitalize() for name in classes)]
-    before, after = (shares.get(model, [None] * len(names)) for model in ("before", "after"))
-    return tuple(Line(*line) for line in zip(names, before, after, strict=True))
+    shares = [_shares(report) if report else [None] * len(names) for report in (before, after)]
+    return tuple(Line(*line) for line in zip(names, *shares, strict=True))
+
+
+def _shares(report: Report) -> list[Share | None]:
+    hits = [row[number] for number, row in enumerate(report.confusion)]
+    return [share(report.correct, report.n), *map(share, hits, map(sum, report.confusion))]
 
 
 def deciders(rows: Iterable[VersionRow], reader: User) -> list[tuple[VersionRow, str]]:

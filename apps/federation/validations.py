@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from apps.federation.figures import VersionFigures, figures_of
-from apps.federation.models import Federation, ValidationSet
-from apps.federation.pipeline.validate import report_of
+from apps.federation.models import Federation, ModelVersion, ValidationSet
+from apps.federation.pipeline.validate import report_of, reports_of
 from apps.federation.pipeline.validation import LEAST_OF_CLASS, counts_of
 from apps.federation.states import VALIDATION_COMING, VALIDATION_LIVE, ValidationState
 
@@ -70,4 +70,9 @@ def of(federation: Federation) -> Sets:
 def measured(federation: Federation) -> VersionFigures | None:
     """Return what the current version does on the set in use; None where that was not measured."""
     found = None if federation.current is None else report_of(federation.current)
-    return None if found is None else figures_of(found.report, federation.classes, hub=True)
+    return None if found is None else figures_of(found, federation.classes, hub=True)
+
+
+def measured_on_hub(version: ModelVersion) -> VersionFigures | None:
+    """Return what a version did on the newest validation set on which it was measured; None where it never was."""
+    return figures_of(reports_of(version)[1], version.federation.classes, hub=True)

@@ -176,6 +176,7 @@ EVENTS: Mapping[str, str] = {
     "version.rollback": "rolled back to version {to}",
     "version.alarm": "raised an alarm: a version is worse than its parent",
     "version.alarm_figures": "measured why: {found}",
+    "version.validated": "measured a version on the validation set: {right} of {scans} scans right",
     "version.seed": "made the first version: seeded, not trained",
     "version.model_written": "wrote the model file",
     "version.exported": "wrote the model for the page that analyses a scan",

@@ -1,4 +1,6 @@
-"""The gate: agents evaluate a candidate where the federation wants it; a candidate that is worse is held.
+"""The gate: a candidate that the hub's validation set or the agents find worse than its base is held.
+
+The agents are asked where there is no validation set and the federation wants it.
 
 A run ends with one evaluation of its last version, so that the accuracy curve has its last point.
 """
@@ -18,6 +20,7 @@ from apps.federation.pipeline.inspect import store_report
 from apps.federation.pipeline.open_round import build_manifest, online
 from apps.federation.pipeline.publish import hold, publish
 from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.pipeline.validate import judge
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
 from hospintel_core import signing, strict_json
 from hospintel_core.errors import CoreError, ReportError
@@ -61,11 +64,20 @@ def measured(version: ModelVersion, agents: set[UUID] | None = None) -> Measured
 
 def gate(round_id: UUID) -> list[Next]:
     """Decide about the candidate of an EVALUATING round, or ask the agents first; safe to call at any time."""
-    round_ = Round.objects.select_related("run__federation", "version", "base").get(pk=round_id)
+    round_ = Round.objects.select_related("run__federation", "version__federation", "version__parent", "base").get(
+        pk=round_id
+    )
     if round_.state != RoundState.EVALUATING:
         return _close_final(round_)
     federation = round_.run.federation
     check_alarm(round_.base)
+    judged = judge(round_.version)
+    if judged is not None:
+        # The agents may have been asked before there was a set.
+        if round_.evaluation_opened_at is not None:
+            _end_evaluation(round_)
+        decide = hold if judged.worse else publish
+        return decide(round_.version, actor=WORKER, verdict=judged.verdict)
     if not federation.evaluate_quorum:
         return publish(round_.version, actor=WORKER, verdict=NOT_EVALUATED)
     if round_.evaluation_opened_at is None:
@@ -171,7 +183,9 @@ def _close_final(round_: Round) -> list[Next]:
         return []
     if _end_evaluation(round_):
         with transaction():
-            ModelVersion.objects.filter(pk=round_.version.pk).update(verdict=_verdict(round_.version, reporters))
+            # What the hub measured before it was published stays.
+            unmeasured = ModelVersion.objects.filter(pk=round_.version.pk, verdict=NOT_EVALUATED)
+            unmeasured.update(verdict=_verdict(round_.version, reporters))
         check_alarm(round_.version)
         end_run(round_.run)
     return []

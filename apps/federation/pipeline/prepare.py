@@ -15,7 +15,7 @@ from apps.federation.pipeline import storage
 from apps.federation.pipeline.base import backbone
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validation import SCANS, end, erase_quietly, fail, features_id
-from apps.federation.states import ValidationState
+from apps.federation.states import ValidationState, VersionState
 from hospintel_core import architectures, dataset, features
 from hospintel_core.errors import CoreError, TrainingError
 from hospintel_core.validation import Labelled
@@ -41,7 +41,7 @@ def prepare_validation(set_id: UUID) -> list[Next]:
     """Compute the features of a PREPARING set and make it READY; nothing happens where another worker has it.
 
     Returns:
-        The measuring of the current version.
+        The measuring of the current version, and of those that wait for review.
     """
     waiting = ValidationSet.objects.filter(stale(), pk=set_id, state=ValidationState.PREPARING)
     if not waiting.update(seen_at=timezone.now(), tries=F("tries") + 1):
@@ -121,5 +121,7 @@ def _put_to_use(found: ValidationSet) -> list[Next]:
         return []
     for pk in replaced:
         erase_quietly(pk)
-    current = Federation.objects.get(pk=found.federation_id).current_id
-    return [] if current is None else [Next("validate", current)]
+    federation = Federation.objects.get(pk=found.federation_id)
+    waiting = federation.versions.filter(state=VersionState.HELD).values_list("pk", flat=True)
+    current = [] if federation.current_id is None else [federation.current_id]
+    return [Next("validate", pk) for pk in [*current, *waiting]]

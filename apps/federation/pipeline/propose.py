@@ -21,7 +21,7 @@ MOST_NOTE = 200
 MOST_SCANS = 1_000_000
 PROPOSALS = frozenset({ModelVersion.Source.FINE_TUNE, ModelVersion.Source.UPLOAD})
 # On which scans a proposal was measured, and the two models that were measured on them.
-PARTS = frozenset({"held_out", "validation"})
+PARTS = frozenset({"held_out"})
 MODELS = frozenset({"before", "after"})
 
 
@@ -45,12 +45,12 @@ def propose(
         parent: the published version that it was made from.
         author: who proposes it, and will not decide about it.
         note: what the author says about it, at most 200 characters.
-        report: what was measured: `{"held_out": {"before": R, "after": R}, "validation": {...}}`, each R a
-            `hospintel_core.report.Report` as `to_dict()` gives it; any part and any of the two may be missing.
+        report: what its author's side measured: `{"held_out": {"before": R, "after": R}}`, each R a
+            `hospintel_core.report.Report` as `to_dict()` gives it; the part and any of the two may be missing.
         also: done in the same transaction, with the new version: what belongs to the proposal on the caller's side.
 
     Returns:
-        The version, HELD, and the steps that follow.
+        The version, HELD, and the steps that follow: it is measured on the hub's validation set.
 
     Raises:
         Refusal: `permission_denied` (403); `note_long`, `report_shape` or `report_range` (400); `parent_unknown`,
@@ -91,7 +91,7 @@ def propose(
         if not _waiting(federation, digest):
             raise
         raise Refusal("version_waiting", "The same model waits for review already.", 409) from error
-    return version, []
+    return version, [Next("validate", version.pk)]
 
 
 def _waiting(federation: Federation, digest: str) -> bool:

@@ -20,7 +20,7 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
         verdict: what the gate found, kept with the version.
 
     Returns:
-        The steps that follow: the next round (from the new base), retention, the Keras file.
+        The steps that follow: the next round (from the new base), retention, the Keras file, the validation set.
     """
     now = timezone.now()
     following: list[Next] = []
@@ -45,7 +45,7 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
         # Somebody else was quicker: with this version, or with the number that it would have got.
         version.refresh_from_db()
         return []
-    return [*following, Next("write_model", version.pk, apart=True)]
+    return [*following, Next("write_model", version.pk, apart=True), Next("validate", version.pk)]
 
 
 def _end_own_round(round_: Round, number: int, *, actor: str) -> list[Next]:

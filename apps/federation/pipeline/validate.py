@@ -1,22 +1,26 @@
 """Measure versions on the hub's validation set: one numpy forward pass on features that lie here, no TensorFlow."""
 
 import logging
-from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import IntegrityError
 
-from apps.audit.api import transaction
+from apps.audit.api import record, transaction
 from apps.federation.models import ModelVersion, ValidationReport, ValidationSet
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validation import SCANS, fail, features_id, ready
+from apps.federation.states import ValidationState
 from hospintel_core import architectures, training
 from hospintel_core.errors import CoreError
 from hospintel_core.report import Report
-from hospintel_core.validation import Labelled
+from hospintel_core.validation import Labelled, losses
 
 logger = logging.getLogger(__name__)
+WORKER = "system:worker"
+# What a verdict begins with that came of the validation set.
+ON_SET = "validation set:"
 
 
 class UnusableError(Exception):
@@ -43,21 +47,22 @@ def labelled(found: ValidationSet) -> Labelled:
 
 
 def measure(found: ValidationSet, versions: list[ModelVersion]) -> list[Report]:
-    """Return what each version does on a READY set; each is measured once and kept.
+    """Return what each version does on a READY set; each head is measured once and what came out is kept.
 
     Raises:
         UnusableError: the set cannot be read any more.
-        CoreError: a head cannot.
+        CoreError: a head cannot, or computes what is no number.
     """
-    known = {row.version_id: row.report for row in ValidationReport.objects.filter(validation_set=found)}
-    missing = [version for version in versions if version.pk not in known]
+    rows = ValidationReport.objects.filter(validation_set=found, version__digest__in=[one.digest for one in versions])
+    known = {row.version.digest: row.report for row in rows.select_related("version")}
+    missing = {version.digest: version for version in versions if version.digest not in known}
     if missing:
         scans, architecture = labelled(found), architectures.get(found.federation.architecture)
-        for version in missing:
+        for version in missing.values():
             head = storage.read_head(version.digest, architecture.head_schema)
-            known[version.pk] = training.evaluate_head(architecture, head, scans.features, scans.labels)
-            _keep(found, version, known[version.pk])
-    return [known[version.pk] for version in versions]
+            known[version.digest] = training.evaluate_head(architecture, head, scans.features, scans.labels)
+            _keep(found, version, known[version.digest])
+    return [known[version.digest] for version in versions]
 
 
 def _keep(found: ValidationSet, version: ModelVersion, report: Report) -> None:
@@ -71,23 +76,91 @@ def _keep(found: ValidationSet, version: ModelVersion, report: Report) -> None:
                 correct=report.correct,
                 loss_micro=report.loss_micro,
             )
+            record(
+                "version.validated",
+                actor=WORKER,
+                obj=version,
+                objects=[found],
+                right=report.correct,
+                scans=report.n,
+            )
     except IntegrityError:
         logger.info("%s was measured by another worker too", version)
 
 
 def validate(version_id: UUID) -> list[Next]:
     """Measure a version, and the one that it was made from, where there is a validation set."""
-    version = ModelVersion.objects.select_related("parent").get(pk=version_id)
-    found = ready(version.federation_id)
-    if found is None:
-        return []
-    # A set that cannot be read has been ended by the very attempt.
-    with suppress(UnusableError):
-        measure(found, [version] if version.parent is None else [version, version.parent])
+    version = ModelVersion.objects.select_related("federation", "parent").get(pk=version_id)
+    judge(version)
     return []
 
 
-def report_of(version: ModelVersion) -> ValidationReport | None:
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate says of a version, and whether it is to be held for it."""
+
+    verdict: str
+    worse: bool
+
+
+def judge(version: ModelVersion) -> Judgement | None:
+    """Compare a version with the one that it was made from, on the validation set; None where there is none.
+
+    It is worse where it names at least two scans fewer right, and more than the federation's `gate_margin` times the
+    scans there are: of all scans, or of those of one class (`hospintel_core.validation.losses`). What cannot be
+    measured is not let pass.
+    """
+    found = ready(version.federation_id)
+    if found is None:
+        return None
+    try:
+        now, *before = measure(found, [version] if version.parent is None else [version, version.parent])
+    except UnusableError as error:
+        again = ready(version.federation_id)
+        # Replaced in this moment: the next one counts.
+        if again is not None and again.pk != found.pk:
+            return judge(version)
+        return Judgement(f"{ON_SET} it cannot be read any more ({error.code})", worse=True)
+    except CoreError as error:
+        logger.exception("%s cannot be measured: %s", version, error.code)
+        return Judgement(f"{ON_SET} the version cannot be measured ({error.code})", worse=True)
+    text = f"{ON_SET} {now.correct} of {now.n} scans right"
+    if not before:
+        return Judgement(text, worse=False)
+    worse = losses(before[0], now, version.federation.gate_margin)
+    names = version.federation.classes
+    told = [
+        f"worse at {names[one.label]}: {one.now} of {one.n}, base {one.before}"
+        for one in worse
+        if one.label is not None
+    ]
+    return Judgement("; ".join([f"{text}, base {before[0].correct}", *told]), worse=bool(worse))
+
+
+def by_hub(version: ModelVersion) -> bool:
+    """Return whether a version's verdict comes of the validation set: then no hospital's figure is in it."""
+    return version.verdict.startswith(ON_SET)
+
+
+def reports_of(version: ModelVersion) -> tuple[Report | None, Report | None]:
+    """Return what was measured on the newest set on which a version was: with its parent, and with itself."""
+    rows = ValidationReport.objects.filter(version__federation=version.federation_id, version__digest=version.digest)
+    row = rows.order_by("-validation_set__created_at").first()
+    if row is None:
+        return None, None
+    before = None
+    if version.parent is not None:
+        same = ValidationReport.objects.filter(validation_set=row.validation_set_id)
+        before = same.filter(version__digest=version.parent.digest).first()
+    return None if before is None else before.report, row.report
+
+
+def report_of(version: ModelVersion) -> Report | None:
     """Return what was measured with a version on the set in use; None where it was not."""
-    rows = ValidationReport.objects.filter(version=version, validation_set__state="READY")
-    return rows.select_related("validation_set").first()
+    rows = ValidationReport.objects.filter(
+        version__digest=version.digest,
+        validation_set__federation=version.federation_id,
+        validation_set__state=ValidationState.READY,
+    )
+    row = rows.first()
+    return None if row is None else row.report

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from apps.accounts.roles import require
-from apps.federation import comparison, figures, lineage, reviews, versions
+from apps.federation import comparison, figures, lineage, reviews, validations, versions
 from apps.federation.forms import CompareForm
 from apps.federation.models import ModelVersion
 from apps.federation.queries import WORSE
@@ -41,6 +41,7 @@ def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
             "measured": measured,
             "shown": figures.shown(measured, hospitals),
             "figures": figures.version_figures(measured, hospitals),
+            "on_hub": validations.measured_on_hub(version),
             "other": _other(version),
             "alarm": f"{versions.called(version).capitalize()} is {WORSE}." if version.alarm else "",
         },
