@@ -58,6 +58,7 @@ def test_every_file_of_the_pipeline_is_named():
         "configure",
         "decide",
         "keys",
+        "model_files",
         "revoke",
         "runs",
         "storage",

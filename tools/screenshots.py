@@ -36,6 +36,8 @@ COLOURS = 96
 PATIENCE = 240
 # What links in the portal lead to beside pages.
 FILES = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
+# Pages below another that are not one of many.
+OWN_NAMES = ("/models/compare/", "/models/lineage/")
 # The API's pages look the same in both themes, and each waits for what its program draws.
 MANUALS = {"docs": ".opblock", "redoc": "[data-section-id]"}
 
@@ -141,6 +143,11 @@ def _take_states(chromium: Browser, address: str, password: str) -> None:
     page.wait_for_selector("h1:has-text('collecting')")
     page.wait_for_selector("#hospitals .card-note:has-text('of 1000')")
     _save_all_looks(page, "dashboard-running")
+    page.goto("/models/")
+    page.click("#compare")
+    page.wait_for_selector("#measured")
+    _save_all_looks(page, "models-compared")
+    page.goto("/")
     page.click("#pause")
     page.wait_for_selector("h1:has-text('The run is paused.')")
     _save_all_looks(page, "dashboard-paused")
@@ -271,7 +278,7 @@ def _pages(page: Page) -> dict[str, str]:
         origin = page.evaluate("window.location.origin")
         for url in page.eval_on_selector_all("a[href]", "nodes => nodes.map(node => node.href)"):
             path = url.removeprefix(origin).partition("#")[0].partition("?")[0]
-            if not url.startswith(origin) or path == "/model" or path.startswith(FILES):
+            if not url.startswith(origin) or path == "/model" or path.startswith(FILES) or path.endswith(".h5"):
                 continue
             name = _name(path)
             if name not in found:
@@ -283,7 +290,7 @@ def _pages(page: Page) -> dict[str, str]:
 def _name(path: str) -> str:
     """Name a page: one hospital's stands for all hospitals'."""
     first, *more = path.strip("/").split("/")
-    return "-".join([first or "dashboard", *("one" for _ in more)])
+    return "-".join([first or "dashboard", *(part if path in OWN_NAMES else "one" for part in more)])
 
 
 def _save(page: Page, name: str) -> None:

@@ -70,6 +70,8 @@ DOING: Mapping[str, str] = {
     "v1-model": "downloading the model",
     "v1-update": "sending an update",
     "versions": "listing the versions",
+    "v1-version-file": "downloading a version",
+    "version-file": "downloading a version",
     "version-decide": "deciding about a version",
     "workbench": "looking at the workbench",
     "validation": "bringing a validation set",

@@ -13,6 +13,7 @@ from apps.federation.api import (
     status,
     task,
     updates,
+    version_file,
     version_list,
     versions,
 )
@@ -63,6 +64,7 @@ urlpatterns = [
     path("agents/<uuid:agent_id>/revoke", hospitals.revoke_agent, name="agent-revoke"),
     path("agents/<uuid:agent_id>/check", hospitals.check_agent, name="agent-check"),
     *_at_both("model", "model", models.global_model),
+    *_at_both("models/<uuid:version_id>/model.h5", "version-file", version_file.version_file),
     *_at_both("public_key", "public-key", _view(status.PublicKeyView)),
     *_at_both("update", "update", _view(updates.UpdateView)),
     *_at_both("status", "status", _view(status.StatusView)),

@@ -12,7 +12,7 @@ from django.db import close_old_connections
 from apps.accounts.models import Role
 from apps.accounts.pipeline import add_member, create_hospital, create_person
 from apps.federation.models import Federation, ModelVersion, Round, Run
-from apps.federation.pipeline import bootstrap, enrol, keys, runs, storage
+from apps.federation.pipeline import bootstrap, enrol, keys, model_files, runs, storage
 from apps.federation.queries import headline, standing
 from apps.federation.states import RoundState, RunState
 from apps.federation.tasks import enqueue
@@ -121,11 +121,11 @@ def final_model(patience: float) -> tuple[Path, str]:
     if current is None:
         raise DemoError("There is no current version.")
     deadline = time.monotonic() + patience
-    while not storage.model_path(current.digest).exists():
+    while not model_files.path_of(current.digest).exists():
         if time.monotonic() > deadline:
             raise DemoError("The worker did not write global_model.h5; hub.log says why.")
         time.sleep(LOOK_SECONDS)
-    return storage.model_path(current.digest), current.digest
+    return model_files.path_of(current.digest), current.digest
 
 
 def final_head(architecture: Architecture) -> Arrays:

@@ -303,6 +303,16 @@ def _model(name: str, **path: str) -> list[Row]:
     return [row(name, "GET", path=lambda s: path, everyone=200, anonymous=401, users=403, island_agent=404)]
 
 
+def _file(name: str) -> list[Row]:
+    """Make the rows of the file of a version: who gets 503 was let in, and the worker is asked to write it."""
+    also = {"anonymous": 401, "users": 403, "agents": 403}
+    return [
+        row(name, "GET", path=lambda s: {"version_id": s.old.pk}, everyone=503, **also),
+        row(name, "GET", what="held", path=lambda s: {"version_id": s.held.pk}, everyone=409, **also),
+        row(name, "GET", what="unknown", path=lambda s: {"version_id": nothing()}, everyone=404, **also),
+    ]
+
+
 def _for_agents(name: str, method: str, **fields: Any) -> Row:
     """Make the row of a call that is for agents: everybody else lacks a token."""
     return row(name, method, anonymous=401, people=401, **fields)
@@ -322,6 +332,8 @@ MODELS = [
         anonymous=401,
         users=403,
     ),
+    *_file("version-file"),
+    *_file("v1-version-file"),
     _for_agents("head", "GET", path=lambda s: {"digest": s.old.digest}, agents=200, island_agent=404),
     _for_agents("head", "GET", what="unknown", path=lambda s: {"digest": "0" * 64}, agents=404),
 ]

@@ -22,8 +22,8 @@ def links(page: Page) -> list[str]:
     found = page.eval_on_selector_all("a[href]", "nodes => nodes.map(node => node.href)")
     origin = page.evaluate("window.location.origin")
     paths = [url.removeprefix(origin).partition("#")[0].partition("?")[0] for url in found if url.startswith(origin)]
-    # `/model` is the file, `/models/` and what is below it are pages.
-    return [path for path in paths if path != "/model" and not path.startswith(ELSEWHERE)]
+    # `/model` and `/models/<id>/model.h5` are files; `/models/` and the others below it are pages.
+    return [path for path in paths if path != "/model" and not path.startswith(ELSEWHERE) and not path.endswith(".h5")]
 
 
 def route(path: str) -> str:

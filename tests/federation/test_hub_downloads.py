@@ -11,7 +11,7 @@ from site_agent import ARCHITECTURE, SCHEMA
 
 from apps.audit.models import AuditEntry
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import storage, tick
+from apps.federation.pipeline import model_files, storage, tick
 from apps.federation.pipeline.step import Next
 from hospintel_core import h5, weights
 
@@ -156,7 +156,7 @@ def test_only_the_current_model_is_kept_and_the_heads_of_all(hub, north, south):
         hub.finish_honestly(north, south)
     hub.federation.refresh_from_db()
     digest = hub.federation.current.digest
-    assert [path.name for path in storage.model_path(digest).parent.iterdir()] == [f"{digest}.h5"]
+    assert {path.name for path in model_files.path_of(digest).parent.iterdir()} == {f"{digest}.h5", f"{digest}.json"}
     assert all(storage.head_path(version.digest).exists() for version in ModelVersion.objects.all())
 
 

@@ -11,7 +11,7 @@ from typing_in import typed
 
 from apps.federation import queries
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import storage
+from apps.federation.pipeline import model_files
 
 
 def sign_in(user, **options):
@@ -114,7 +114,7 @@ def test_an_old_version_comes_back_under_a_new_number(hub, two, admin):
     entry = hub.event(action="version.rollback")
     assert (entry["object"], entry["facts"]["to"]) == (f"version:{again.pk}", 1)
     hub.work()
-    assert storage.model_path(first.digest).exists()
+    assert model_files.path_of(first.digest).exists()
     assert_refused(decide(admin, first, "rollback"), 409, "version_current")
     assert decide(admin, second, "rollback").json()["number"] == 4
 

@@ -13,7 +13,7 @@ from site_agent import SCHEMA, report
 
 from apps.federation import tasks
 from apps.federation.models import ModelVersion, Update
-from apps.federation.pipeline import storage, tick
+from apps.federation.pipeline import model_files, storage, tick
 from apps.federation.pipeline.aggregate import aggregate
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.verify_audit import ask
@@ -284,7 +284,7 @@ def test_a_damaged_head_is_not_written_into_a_model(closed, damaged):
     with pytest.raises(storage.StorageError, match=closed.base.digest) as caught:
         write_model(closed.base_id)
     assert caught.value.code == "head_damaged"
-    assert not storage.model_path(closed.base.digest).exists()
+    assert not model_files.path_of(closed.base.digest).exists()
 
 
 def test_a_missing_head_is_named(closed, caplog):

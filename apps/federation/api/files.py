@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,7 +42,14 @@ async def _read(path: Path, first: int, length: int) -> AsyncIterator[bytes]:
 
 
 def serve(
-    request: HttpRequest, path: Path, *, digest: str, content_type: str, filename: str, immutable: bool = False
+    request: HttpRequest,
+    path: Path,
+    *,
+    digest: str,
+    content_type: str,
+    filename: str,
+    immutable: bool = False,
+    sha256: str = "",
 ) -> HttpResponseBase:
     """Serve a file whose content `digest` names.
 
@@ -52,6 +60,7 @@ def serve(
         content_type: the media type.
         filename: what a browser saves it as.
         immutable: whether this address will always answer these bytes.
+        sha256: of the whole file in hex, where it is known: the caller is told it, to check what came.
     """
     etag = f'"{digest}"'
     size = path.stat().st_size
@@ -61,6 +70,8 @@ def serve(
         "Cache-Control": "private, max-age=31536000, immutable" if immutable else "private, no-cache",
         "Content-Disposition": f'attachment; filename="{filename}"',
     }
+    if sha256:
+        headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"
     if etag in request.headers.get("If-None-Match", ""):
         return HttpResponse(status=304, headers=headers)
     wanted = request.headers.get("Range")

@@ -22,7 +22,7 @@ from apps.federation.api.base import AgentAuthentication, audit_refusal, find_ag
 from apps.federation.api.files import serve
 from apps.federation.api.shapes import DIGEST, agent_refusals
 from apps.federation.models import Agent, Federation, ModelVersion
-from apps.federation.pipeline import storage
+from apps.federation.pipeline import model_files, storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
@@ -31,9 +31,9 @@ from hospintel_site.openapi import in_schema, refusals
 
 RETRY_AFTER = "2"
 DOWNLOAD, DOWNLOAD_SECONDS = "version.download", 60
-_FILE = (200, "application/octet-stream")
+FILE = (200, "application/octet-stream")
 # Both downloads go on where they were cut off.
-_RANGES = [
+RANGES = [
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range of bytes: answered by 206, or 416."),
     OpenApiParameter("If-Range", str, OpenApiParameter.HEADER, description="The ETag for which the range holds."),
     OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag that is here: 304."),
@@ -59,8 +59,8 @@ def _head(request: HttpRequest, digest: str) -> Path:
 @in_schema(
     extend_schema(
         tags=["Agents"],
-        parameters=[OpenApiParameter("digest", str, OpenApiParameter.PATH, description=DIGEST), *_RANGES],
-        responses={_FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown"})},
+        parameters=[OpenApiParameter("digest", str, OpenApiParameter.PATH, description=DIGEST), *RANGES],
+        responses={FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown"})},
     ),
     [AgentAuthentication],
 )
@@ -82,7 +82,7 @@ async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
     )
 
 
-def _caller_of(request: HttpRequest) -> Agent | User:
+def caller_of(request: HttpRequest) -> Agent | User:
     """Agents by token; people by theirs, or by session."""
     header = request.headers.get("Authorization", "")
     if tokens.is_persons(header):
@@ -110,26 +110,26 @@ def _current(caller: Agent | User, slug: str) -> ModelVersion:
     return federation.current
 
 
-def _model(request: HttpRequest, slug: str) -> tuple[Path, str] | None:
+def _model(request: HttpRequest, slug: str) -> tuple[Path, str, str] | None:
     caller: Agent | User | None = None
     try:
-        caller = _caller_of(request)
+        caller = caller_of(request)
         version = _current(caller, slug)
-        path = storage.model_path(version.digest)
-        if not path.exists():
-            if storage.want_model(version.digest):
+        found = model_files.checked(version.digest)
+        if found is None:
+            if model_files.want(version.digest):
                 enqueue([Next("write_model", version.pk)])
             return None
-        _record_download(request, caller, version)
+        record_download(request, caller, version)
     except Refusal as refusal:
         audit_refusal(refusal, request, caller)
         raise
     finally:
         close_old_connections()
-    return path, version.digest
+    return found[0], version.digest, found[1].sha256
 
 
-def _record_download(request: HttpRequest, caller: Agent | User, version: ModelVersion) -> None:
+def record_download(request: HttpRequest, caller: Agent | User, version: ModelVersion) -> None:
     """Record who takes the model along: once, however many pieces or repetitions of a minute that takes."""
     if f'"{version.digest}"' in request.headers.get("If-None-Match", ""):
         return
@@ -145,9 +145,9 @@ def _record_download(request: HttpRequest, caller: Agent | User, version: ModelV
 @in_schema(
     extend_schema(
         tags=["Model"],
-        parameters=_RANGES,
+        parameters=RANGES,
         responses={
-            _FILE: OpenApiTypes.BINARY,
+            FILE: OpenApiTypes.BINARY,
             **refusals(
                 {
                     401: "login_required token_invalid",
@@ -163,7 +163,10 @@ def _record_download(request: HttpRequest, caller: Agent | User, version: ModelV
 @csrf_exempt
 @require_GET
 async def global_model(request: HttpRequest, slug: str = DEFAULT_SLUG) -> HttpResponseBase:
-    """Serve the current version as a whole Keras model; 503 and Retry-After until the worker has written it."""
+    """Serve the current version as a whole Keras model; 503 and Retry-After until the worker has written it.
+
+    Its bytes are checked before they are served. `Repr-Digest` (RFC 9530) is their SHA-256; the ETag names the head.
+    """
     try:
         found = await sync_to_async(_model)(request, slug)
     except Refusal as refusal:
@@ -171,5 +174,6 @@ async def global_model(request: HttpRequest, slug: str = DEFAULT_SLUG) -> HttpRe
     if found is None:
         body = {"code": "model_not_written", "detail": "The worker is writing the model. Ask again in a moment."}
         return JsonResponse(body, status=503, headers={"Retry-After": RETRY_AFTER})
-    path, digest = found
-    return serve(request, path, digest=digest, content_type="application/octet-stream", filename="global_model.h5")
+    path, digest, sha256 = found
+    kind = "application/octet-stream"
+    return serve(request, path, digest=digest, content_type=kind, filename="global_model.h5", sha256=sha256)

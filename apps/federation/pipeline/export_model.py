@@ -52,7 +52,7 @@ def file_path(digest: str) -> Path:
 
 
 def want_export(digest: str) -> bool:
-    """Return whether the export of a head is missing and nobody asked for it lately; see `storage.want_model`."""
+    """Return whether the export of a head is missing and nobody asked for it lately; see `model_files.want`."""
     return Export.of(digest) is None and storage.ask_once(_description(digest).with_suffix(".wanted"))
 
 

@@ -102,21 +102,6 @@ def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
     return weights.loads(data, schema)[0]
 
 
-def model_path(digest: str) -> Path:
-    """Return where the whole Keras model (.h5) with this head lies, if it was written."""
-    return Path(settings.MODEL_DIR) / "h5" / f"{digest}.h5"
-
-
-def want_model(digest: str) -> bool:
-    """Return whether the Keras model is missing and nobody asked for it lately.
-
-    Whoever is told so has to ask a worker for it. Where writing fails, for want of the base's weights say, polling
-    clients must not keep every worker busy with it.
-    """
-    path = model_path(digest)
-    return not path.exists() and ask_once(path.with_suffix(".wanted"))
-
-
 def ask_once(note: Path) -> bool:
     """Return whether nobody asked for a file lately, and note that it was asked for now."""
     if modified(note) > time.time() - WANT_SECONDS:

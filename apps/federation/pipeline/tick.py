@@ -13,7 +13,7 @@ from apps.accounts.pipeline import lockout, sessions, tokens
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update, ValidationSet
-from apps.federation.pipeline import checkpoint, enrol, keys, prepare, storage, validation
+from apps.federation.pipeline import checkpoint, enrol, keys, model_files, prepare, storage, validation
 from apps.federation.pipeline.step import Next
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState, ValidationState
 
@@ -57,7 +57,7 @@ def _requeued(rows: QuerySet[Any], now: datetime) -> list[UUID]:
 
 def _unwritten_models() -> list[Next]:
     current = Federation.objects.exclude(current=None).values_list("current", "current__digest")
-    return [Next("write_model", pk, apart=True) for pk, digest in current if storage.want_model(digest)]
+    return [Next("write_model", pk, apart=True) for pk, digest in current if model_files.want(digest)]
 
 
 def _unfinished_rounds() -> list[Next]:
@@ -87,6 +87,7 @@ def housekeeping() -> None:
     needed = Update.objects.live().filter(pk__in=sealed, round__state__in=ROUND_ACTIVE)
     for pk in set(sealed) - set(needed.values_list("pk", flat=True)):
         sealed[pk].unlink(missing_ok=True)
+    model_files.prune()
     _erase_orphans()
 
 

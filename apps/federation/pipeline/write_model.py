@@ -1,4 +1,4 @@
-"""Write the whole Keras model of the current version as global_model.h5, and delete those of older versions."""
+"""Write the whole Keras model of a version as a file: of the current one always, of an older one on demand."""
 
 import logging
 from functools import lru_cache
@@ -10,8 +10,8 @@ import numpy.typing as npt
 from django.conf import settings
 
 from apps.audit.api import record, transaction
-from apps.federation.models import Federation, ModelVersion
-from apps.federation.pipeline import storage
+from apps.federation.models import ModelVersion
+from apps.federation.pipeline import model_files, storage
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, backbone, h5
 
@@ -33,31 +33,32 @@ def base_arrays(architecture: architectures.Architecture) -> list[npt.NDArray[np
 
 
 def write_model(version_id: UUID) -> list[Next]:
-    """Write the .h5 of a version, unless it is there or the version is no longer current."""
+    """Write the .h5 of a version, unless it is there, or the version is no longer current and nobody asked for it."""
     version = ModelVersion.objects.select_related("federation").get(pk=version_id)
-    path = storage.model_path(version.digest)
-    if version.federation.current_id != version.pk:
+    current = version.federation.current_id == version.pk
+    if not current and not model_files.is_asked_for(version.digest):
         return []
-    if not path.exists():
-        architecture = architectures.get(version.federation.architecture)
-        head = storage.read_head(version.digest, architecture.head_schema)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_old(path.parent)  # first: their room may be what is missing
-        try:
-            h5.write_model(path, architecture, base_arrays(architecture), head)
-        except OSError as error:
-            if error.errno not in storage.DISK_FULL:
-                raise
-            # The tick asks again; what was published stays published.
-            logger.exception("the model of version %s cannot be written: the disk is full", version.number)
-            return []
-        with transaction():
-            record("version.model_written", actor="system:worker", obj=version, size=path.stat().st_size)
-    return [Next("export_model", version.pk)]
+    if model_files.Written.of(version.digest) is None and not _write(version, current=current):
+        return []
+    return [Next("export_model", version.pk)] if current else []
 
 
-def _delete_old(folder: Path) -> None:
-    current = set(Federation.objects.values_list("current__digest", flat=True))
-    for path in [*folder.glob("*.h5"), *folder.glob("*.wanted")]:
-        if path.stem not in current:
-            path.unlink(missing_ok=True)
+def _write(version: ModelVersion, *, current: bool) -> bool:
+    """Write it, if there is room on the disk."""
+    path = model_files.path_of(version.digest)
+    architecture = architectures.get(version.federation.architecture)
+    head = storage.read_head(version.digest, architecture.head_schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model_files.prune(room=0 if current else 1)  # first: their room may be what is missing
+    try:
+        h5.write_model(path, architecture, base_arrays(architecture), head)
+        written = model_files.note(version.digest)
+    except OSError as error:
+        if error.errno not in storage.DISK_FULL:
+            raise
+        # The tick, or whoever wants it, asks again; what was published stays published.
+        logger.exception("the model of %s cannot be written: the disk is full", version)
+        return False
+    with transaction():
+        record("version.model_written", actor="system:worker", obj=version, size=written.size, sha256=written.sha256)
+    return True

@@ -12,6 +12,7 @@ from apps.accounts.roles import require
 from apps.federation import comparison, figures, lineage, reviews, validations, versions
 from apps.federation.forms import CompareForm
 from apps.federation.models import ModelVersion
+from apps.federation.pipeline import model_files
 from apps.federation.queries import WORSE
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
@@ -42,6 +43,9 @@ def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
             "shown": figures.shown(measured, hospitals),
             "figures": figures.version_figures(measured, hospitals),
             "on_hub": validations.measured_on_hub(version),
+            "file": model_files.Written.of(version.digest),
+            "kept_days": model_files.KEPT_DAYS,
+            "kept_old": model_files.KEPT_OLD,
             "other": _other(version),
             "alarm": f"{versions.called(version).capitalize()} is {WORSE}." if version.alarm else "",
         },
