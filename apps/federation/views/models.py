@@ -50,7 +50,6 @@ def models(request: HttpRequest) -> HttpResponseBase:
             "stands": stands,
             "choose": _choose(federation, stands),
             "drawing": lineage.draw(federation, newest, hospitals),
-            "drawn_all": federation.versions.count() <= len(newest),
             "figures": figures.version_figures(federation.current, hospitals) if federation.current else None,
         },
     )
