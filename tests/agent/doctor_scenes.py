@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import certificates
-from conftest import Command
+from agent_program import Command
 from dicom_files import dicom, ramp
 from hub_double import HubDouble
 from proxy_double import ProxyDouble

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import opened
+from agent_program import opened
 from hub_double import HubDouble, Round
 from hub_http import Handler
 from stepped_clock import SteppedClock

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from agent_program import Command
 from hub_double import HubDouble
 from transcript import play
 
@@ -47,11 +47,11 @@ def test_the_command_line_behaves_as_its_transcript(
 def test_the_code_can_be_read_from_stdin(command: Command, hub: HubDouble, tmp_path: Path) -> None:
     arguments = ["enrol", "--hub", hub.url, "--code", "-", "--home", str(tmp_path / "home")]
     process = command.start(*arguments, stdin=subprocess.PIPE)
-    out, err = process.communicate("one-time-code\n", timeout=30)
+    out, err = process.communicate("one-time-code\n", timeout=120)
     assert process.returncode == 0, err
     assert "Enrolled North Clinic" in out
     again = command.start(*arguments, stdin=subprocess.DEVNULL)
-    assert "the code is empty" in again.communicate(timeout=30)[1]
+    assert "the code is empty" in again.communicate(timeout=120)[1]
     assert again.returncode == 2
 
 
@@ -73,7 +73,7 @@ def test_a_terminal_is_asked_for_the_code_and_does_not_show_it(
                 os.write(ours, b"one-time-code\n")
             shown += piece
     os.close(ours)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=120) == 0
     assert b"one-time-code" not in shown
     assert hub.codes == set()
 
@@ -88,7 +88,7 @@ def test_a_terminal_gets_progress_bars(command: Command, hub: HubDouble, home: H
         while piece := os.read(ours, 65536):
             shown += piece
     os.close(ours)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=120) == 0
     text = shown.decode()
     for stage in ("features", "round 1: training", "round 1: upload"):
         assert f"\x1b[2K{stage} " in text

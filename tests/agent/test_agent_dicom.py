@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agent_program import Command
 from client_agent_parts import local_scans
-from conftest import Command
 from dicom_files import compressed, dataset, dicom, ramp
 from PIL import Image
 

@@ -26,7 +26,7 @@ def _on_a_small_disk(tmp_path: Path, scenario: str) -> subprocess.CompletedProce
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{HERE}", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from conftest import Command, config_of, opened
+from agent_program import Command, config_of, opened
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hub_double import HubDouble
 from hub_http import answer

@@ -160,7 +160,7 @@ def test_two_commands_that_bring_a_journal_up_at_once_do_it_once(tmp_path: Path)
     _first_format(path)
     code = "import sys; from pathlib import Path; from client_agent.journal import Journal; Journal(Path(sys.argv[1]))"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT) for _ in range(6)]
-    assert [process.wait(timeout=30) for process in processes] == [0] * 6
+    assert [process.wait(timeout=120) for process in processes] == [0] * 6
     with Journal(path) as journal:
         assert len(journal.rounds()) == 1
 

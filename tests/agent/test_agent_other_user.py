@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from agent_program import Command
 from hub_double import HubDouble
 
 from client_agent.config import Home

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from conftest import rows
+from agent_program import rows
 from hub_double import HubDouble
 from hub_http import answer
 from stepped_clock import SteppedClock

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from agent_program import Command
 from hub_double import HubDouble
 from hub_http import answer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command, rows, wait_until
+from agent_program import Command, rows, wait_until
 from hub_double import HubDouble
 from hub_http import cut_upload
 

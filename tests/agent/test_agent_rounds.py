@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import opened, rows
+from agent_program import opened, rows
 from hub_double import HubDouble
 from hub_http import answer
 from stepped_clock import SteppedClock

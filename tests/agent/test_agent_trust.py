@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import opened, rows
+from agent_program import opened, rows
 from hub_double import HubDouble
 from hub_http import answer, redirect
 from stepped_clock import SteppedClock

@@ -12,7 +12,7 @@ from typing import Any
 import office
 import pytest
 from authenticator import code_of
-from conftest import draw_scans
+from drawn import draw_scans
 from harness import Federation, Hub
 
 SCRIPT = Path(__file__).with_name("day_by_api.py")

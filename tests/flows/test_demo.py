@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import draw_scans
+from drawn import draw_scans
 from harness import PATIENCE_SECONDS, eventually, still_running
 
 from hospintel_core import h5, weights

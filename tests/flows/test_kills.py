@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import office
 import pytest
-from conftest import draw_scans
+from drawn import draw_scans
 from harness import Federation, Found, Hub
 
 

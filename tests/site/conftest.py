@@ -31,7 +31,7 @@ class Process:
             text=True,
         )
 
-    def wait_until_listening(self, seconds: float = 30) -> None:
+    def wait_until_listening(self, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.popen.poll() is None, self.popen.communicate()[0]
@@ -64,7 +64,7 @@ class Process:
     def stop(self) -> None:
         self.popen.terminate()
         try:
-            self.popen.communicate(timeout=20)
+            self.popen.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.communicate()
