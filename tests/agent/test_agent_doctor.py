@@ -8,7 +8,7 @@ from typing import Any
 
 import certificates
 import pytest
-from agent_program import Command
+from agent_program import PATIENCE_SECONDS, Command
 from doctor_scenes import HUB_URL, SCENES, Scene, can_mount
 from hub_http import answer, busy, redirect
 from transcript import play
@@ -259,7 +259,7 @@ def test_a_signal_ends_it(scene: Scene) -> None:
     (hub,) = scene.hubs
     held = hub.hold("GET", "/healthz")
     process = scene.command.start("doctor", "--home", str(scene.folder / "home"))
-    assert held.arrived.wait(15)
+    assert held.arrived.wait(PATIENCE_SECONDS)
     process.terminate()
     _, err = process.communicate(timeout=120)
     held.go.set()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agent_program import Command, rows, wait_until
+from agent_program import PATIENCE_SECONDS, Command, rows, wait_until
 from hub_double import HubDouble
 from hub_http import cut_upload
 
@@ -31,7 +31,7 @@ def _killed_at(command: Command, hub: HubDouble, home: Home, call: tuple[str, st
     hub.open_round()
     hold = hub.hold(*call, after=after)
     process = command.start("run", "--home", str(home.folder))
-    assert hold.arrived.wait(20)
+    assert hold.arrived.wait(PATIENCE_SECONDS)
     log = command.kill(process)
     hold.go.set()
     return log
@@ -148,7 +148,7 @@ def test_a_kill_between_two_parts_goes_on_with_the_next_part(
         round_ = big_hub.open_round()
         hold = big_hub.hold("PUT", "offset=4194304")
         process = command.start("run", "--home", str(big_home.folder))
-        assert hold.arrived.wait(20)
+        assert hold.arrived.wait(PATIENCE_SECONDS)
         command.kill(process)
         hold.go.set()
         done = command.run("once", "--home", str(big_home.folder), "--timeout", "20")

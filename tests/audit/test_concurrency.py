@@ -62,7 +62,7 @@ def test_thirty_two_writers_make_one_chain_without_fork_or_gap(start: Start):
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        _, errors = process.communicate(timeout=50)
+        _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
     entries = list(AuditEntry.objects.all())
     expected = PROCESSES * THREADS * (EACH + EACH // 10)

@@ -21,7 +21,7 @@ from apps.audit import denials
 from apps.federation import live
 from apps.federation.models import Federation
 
-LOOP_SECONDS = 60
+LOOP_SECONDS = 240
 
 
 @pytest.fixture

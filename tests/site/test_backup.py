@@ -26,7 +26,7 @@ def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "HOSPINTEL_VAR": str(var)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

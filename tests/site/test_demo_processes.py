@@ -39,7 +39,7 @@ def test_an_enrolment_code_is_not_seen_in_the_list_of_processes(tmp_path: Path) 
         processes = Processes(tmp_path, server.getsockname()[1], os.environ, Signals())
         with pytest.raises(DemoError):
             processes.enrol("north", CODE)
-        looking.join(timeout=20)
+        looking.join(timeout=120)
     (line,) = [line for line in seen if str(processes.home("north")).encode() in line]
     assert b"enrol" in line
     assert not [line for line in seen if CODE.encode() in line]
