@@ -64,6 +64,7 @@ docs: $(VENV)/.hub ## write docs/api.md from the API's own description
 	@$(PY) manage.py api_docs
 
 wheel: $(VENV)/.dev ## the agent's wheel, in dist/
+	@rm -rf build *.egg-info  # a file that is gone from the tree would go on living there
 	@$(PY) -m build --wheel --no-isolation
 
 bench: $(VENV)/.dev ## medians of interleaved runs

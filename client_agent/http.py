@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -26,7 +27,7 @@ from client_agent.errors import (
     printable,
     storing,
 )
-from client_agent.route import Route, check_hub_url, find_route, tls_context
+from client_agent.route import Route, check_hub_url, find_route, is_loopback, tls_context
 
 API: Final = "/api/v1/"
 CONNECT_TIMEOUT: Final = 10.0
@@ -49,6 +50,10 @@ _CLOCK_HINT: Final = "check this machine's date and time; if they are right, the
 _WRONG_NAME_HINT: Final = "use the name that the hub's certificate is for; ask the hub's administrator"
 # X509_V_ERR_*: not yet valid, expired, another name, another address.
 _TRUST_HINTS: Final = {9: _CLOCK_HINT, 10: _CLOCK_HINT, 62: _WRONG_NAME_HINT, 64: _WRONG_NAME_HINT}
+_HTTPS_HINT: Final = "if this happens each time, the hub there speaks TLS: its address begins with https://"
+_OTHER_PROGRAM_HINT: Final = "check the port: another program may be listening there, or the hub has no TLS"
+_NO_TLS_HERE_HINT: Final = " (on this machine itself its address then begins with http://)"
+_NO_TLS_HINT: Final = " (its administrator must give it a certificate)"
 _OTHER_PARTY_HINT: Final = "a proxy or login page may have answered in the hub's place: check the address and the proxy"
 
 
@@ -258,10 +263,11 @@ def _unreachable(error: httpx.HTTPError, base: str, route: Route) -> AgentError:
         hint = f"check {route.source}, or ask the hospital's IT for the proxy"
         return HubUnreachableError("proxy_failed", f"no connection to the proxy {route.name}: {text}", hint)
     if isinstance(error, httpx.TimeoutException):
-        return HubUnreachableError("hub_timeout", "the hub did not answer in time", _PROXY_HINT)
+        return _no_answer(text, base)
     if isinstance(error, httpx.ConnectError):
         return _no_connection(error, base, text)
-    return HubUnreachableError("connection_cut", f"the connection to the hub broke: {text}")
+    hint = _HTTPS_HINT if base.startswith("http:") else ""
+    return HubUnreachableError("connection_cut", f"the connection to the hub broke: {text}", hint)
 
 
 def _proxy_said(text: str, base: str, route: Route) -> AgentError:
@@ -286,8 +292,21 @@ def _untrusted(error: ssl.SSLError, base: str) -> AgentError:
     if isinstance(error, ssl.SSLCertVerificationError):
         detail = f"the hub's certificate is not trusted here: {printable(error.verify_message)}"
         return HubUnreachableError("tls_untrusted", detail, _TRUST_HINTS.get(error.verify_code, _CA_HINT))
-    detail = f"what answers at {base} does not speak TLS as a hub does: {printable(str(error))}"
-    return HubUnreachableError("tls_failed", detail, "check the port: another program may be listening there")
+    return _no_tls(base, printable(str(error)))
+
+
+def _no_answer(text: str, base: str) -> HubUnreachableError:
+    """The error where the time was over, while the connection was made or later."""
+    if "handshake" in text:
+        return _no_tls(base, "it took the connection and said nothing")
+    return HubUnreachableError("hub_timeout", "the hub did not answer in time", _PROXY_HINT)
+
+
+def _no_tls(base: str, why: str) -> HubUnreachableError:
+    """The error where something answers, and not in TLS."""
+    here = is_loopback(urlsplit(base).hostname or "")
+    hint = f"{_OTHER_PROGRAM_HINT}{_NO_TLS_HERE_HINT if here else _NO_TLS_HINT}"
+    return HubUnreachableError("tls_failed", f"what answers at {base} does not speak TLS as a hub does: {why}", hint)
 
 
 def _no_connection(error: httpx.ConnectError, base: str, text: str) -> AgentError:

@@ -11,7 +11,7 @@ import pytest
 from hub_double import HubDouble
 
 from client_agent.errors import AgentError, SetupError
-from client_agent.http import Http
+from client_agent.http import Http, _no_tls
 from client_agent.route import Route, find_route
 
 HUB = "https://hub.example.org"
@@ -154,7 +154,31 @@ def test_a_port_where_no_tls_is_spoken_is_told(greeting: bytes) -> None:
 
 
 def test_plain_http_behind_an_https_address_is_told(hub: HubDouble) -> None:
-    assert _failure(hub.url.replace("http:", "https:")).code == "tls_failed"
+    error = _failure(hub.url.replace("http:", "https:"))
+    assert error.code == "tls_failed"
+    assert "its address then begins with http://" in error.hint
+
+
+def test_what_takes_a_connection_and_says_nothing_in_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the hub's own server without TLS does: it waits for the end of a first line."""
+    monkeypatch.setattr("client_agent.http.CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = _failure(f"https://127.0.0.1:{silent.getsockname()[1]}")
+    assert (error.code, "or the hub has no TLS" in error.hint) == ("tls_failed", True)
+
+
+def test_plain_http_to_a_hub_that_speaks_tls_is_told(tmp_path: Path) -> None:
+    pems = certificates.make(tmp_path)
+    hub = HubDouble(tls=(pems.certificate, pems.key))
+    hub.start()
+    error = _failure(hub.url.replace("https:", "http:"))
+    hub.stop()
+    assert (error.code, "https://" in error.hint) == ("connection_cut", True)
+
+
+@pytest.mark.parametrize(("url", "who"), [("https://127.0.0.1:1", "http://"), (HUB, "its administrator")])
+def test_who_can_help_where_no_tls_is_spoken_depends_on_where_the_hub_is(url: str, who: str) -> None:
+    assert who in _no_tls(url, "no answer").hint
 
 
 @pytest.mark.parametrize(
