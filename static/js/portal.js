@@ -54,6 +54,22 @@ document.querySelector("main [aria-invalid=true]")?.focus();
 
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
+// A menu opens without scripts too; here it closes on Escape, and when one goes on elsewhere.
+const menu = document.querySelector("[data-menu]");
+if (menu) {
+  document.addEventListener("click", (event) => {
+    if (!menu.contains(event.target)) menu.open = false;
+  });
+  menu.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+  });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+}
+
 // A dialog asks; without scripts the form is simply sent.
 document.addEventListener("submit", (event) => {
   const form = event.target;
