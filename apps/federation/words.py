@@ -173,7 +173,7 @@ EVENTS: Mapping[str, str] = {
     "version.published": "published version {number}",
     "version.held": "held a version back",
     "version.rejected": "rejected a version",
-    "version.rollback": "rolled back to version {to}",
+    "version.rollback": "rolled back to version {to}{why}",
     "version.alarm": "raised an alarm: a version is worse than its parent",
     "version.alarm_figures": "measured why: {found}",
     "version.validated": "measured a version on the validation set: {right} of {scans} scans right",
@@ -270,6 +270,7 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     if told is None:
         return action.replace(".", ": ").replace("_", " ")
     known = _Known(facts)
+    known["why"] = f": {facts['reason']}" if facts.get("reason") else ""
     known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause

@@ -87,6 +87,10 @@ document.addEventListener("submit", (event) => {
   yes.hidden = false;
   yes.textContent = event.submitter?.textContent || "Continue";
   yes.classList.toggle("danger", Boolean(event.submitter?.classList.contains("danger")));
+  // A form that has no room for a reason has it asked for here.
+  const why = dialog.querySelector("#confirm-reason");
+  why.closest(".field").hidden = !form.querySelector("[data-reason]");
+  why.value = "";
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
     // The page changes under an open dialog: what was asked about may be gone, and another in its place.
@@ -96,11 +100,20 @@ document.addEventListener("submit", (event) => {
       dialog.showModal();
       return;
     }
+    const reason = form.querySelector("[data-reason]");
+    if (reason) reason.value = why.value;
     form.dataset.confirmed = "yes";
     form.requestSubmit();
   }, { once: true });
   dialog.returnValue = "no";
   dialog.showModal();
+});
+
+// Enter would press the dialog's first button, which is the one that does nothing.
+document.getElementById("confirm-reason")?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  event.target.form.querySelector("[value=yes]").click();
 });
 
 document.addEventListener("click", async (event) => {

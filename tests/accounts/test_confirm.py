@@ -30,7 +30,7 @@ def text(answer: Any) -> str:
 
 
 def asks(answer: Any) -> bool:
-    return answer.status_code == 200 and "Confirm that it is you." in text(answer)
+    return answer.status_code == 200 and not answer.streaming and "Confirm that it is you." in text(answer)
 
 
 def kept(answer: Any) -> dict[str, list[str]]:

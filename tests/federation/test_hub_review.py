@@ -113,10 +113,12 @@ def test_an_old_version_comes_back_under_a_new_number(hub, two, admin):
     assert (str(again.pk), again.source, again.parent, again.state) == (found["id"], "ROLLBACK", first, "PUBLISHED")
     entry = hub.event(action="version.rollback")
     assert (entry["object"], entry["facts"]["to"]) == (f"version:{again.pk}", 1)
+    assert entry["facts"]["reason"] == "worse in the clinic"
     hub.work()
     assert model_files.path_of(first.digest).exists()
     assert_refused(decide(admin, first, "rollback"), 409, "version_current")
     assert decide(admin, second, "rollback").json()["number"] == 4
+    assert "reason" not in hub.events(action="version.rollback")[-1]["facts"]
 
 
 def test_going_back_supersedes_the_open_round(hub, north, south, admin):

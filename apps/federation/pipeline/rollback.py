@@ -31,7 +31,8 @@ def rollback(version: ModelVersion, *, actor: str, reason: str = "") -> tuple[Mo
     try:
         with transaction():
             again.save(force_insert=True)
-            record("version.rollback", actor=actor, obj=again, objects=[version], to=version.number)
+            why = {"reason": reason.strip()} if reason.strip() else {}
+            record("version.rollback", actor=actor, obj=again, objects=[version], to=version.number, **why)
             following = publish(again, actor=actor)
             if again.state != VersionState.PUBLISHED:
                 raise Conflict("Another version was published in the same moment.")
