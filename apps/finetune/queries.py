@@ -113,7 +113,8 @@ def counts_of(job: Job) -> list[tuple[str, int]]:
     if job.counts:
         return [(name, sum(job.counts.get(name, [0, 0]))) for name in names]
     labels = list(Scan.objects.filter(job=job).values_list("label", flat=True))
-    return [(name, labels.count(index)) for index, name in enumerate(names)]
+    unnamed = [("no class yet", labels.count(None))] if None in labels else []
+    return [(name, labels.count(index)) for index, name in enumerate(names)] + unnamed
 
 
 def confusions_of(job: Job) -> list[tuple[str, list[tuple[str, tuple[int, ...]]]]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import front_desk
+import job_desk
 import numpy as np
 import pytest
 from harness import Hub
@@ -29,8 +30,8 @@ def png(label: int, number: int) -> bytes:
 @pytest.fixture
 def job(hub: Hub) -> Iterator[str]:
     """An empty job of dora's."""
-    yield hub.ask(front_desk.begin_a_job, "dora")
-    hub.ask(front_desk.end_the_lease, "dora")
+    yield hub.ask(job_desk.begin_a_job, "dora")
+    hub.ask(job_desk.end_the_lease, "dora")
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_what_stands_in_the_way_of_all_is_said_and_the_rest_not_sent(
     page.route(f"**/workbench/{job}/", lambda route: None)
     drop(page, folder)
     expect(page.locator("#chosen")).to_contain_text("files chosen")
-    hub.ask(front_desk.end_the_lease, "dora")
+    hub.ask(job_desk.end_the_lease, "dora")
     page.click("#send")
     expect(page.locator("#left-out")).to_contain_text("You do not have the fine-tuning lease")
     expect(page.locator("#added")).to_have_text(re.compile(r"^0 scans taken, 8\d files not sent\.$"))

@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 
-import front_desk
+import job_desk
 import numpy as np
 import pytest
 from harness import Hub
@@ -62,8 +62,8 @@ def test_a_doctor_fine_tunes_and_proposes(window: Window) -> None:
 @pytest.fixture
 def job(hub: Hub) -> Iterator[str]:
     """A job of dora's that trains as fast as the test says."""
-    yield hub.ask(front_desk.work_on_a_job, "dora")
-    hub.ask(front_desk.stop_working, "dora")
+    yield hub.ask(job_desk.work_on_a_job, "dora")
+    hub.ask(job_desk.stop_working, "dora")
 
 
 def hold_fragments(route: Route) -> None:
@@ -80,7 +80,7 @@ def test_each_epoch_comes_over_the_socket_alone(window: Window, hub: Hub, job: s
     expect(page.locator(".live")).to_have_attribute("data-live", "on")
     expect(page.locator("h1")).to_have_text("The worker trains.")
     for epoch in (1, 2, 4):
-        hub.ask(front_desk.tell_epoch, epoch)
+        hub.ask(job_desk.tell_epoch, epoch)
         expect(page.locator("h1")).to_have_text(f"The worker trains: epoch {epoch} of 5, loss {1 / epoch:.4f}.")
         expect(page.locator("#epochs-rows tr")).to_have_count(epoch)
         expect(page.locator("#job-done")).to_have_text(f"{epoch} of 5 epochs")
@@ -98,6 +98,6 @@ def test_without_a_socket_each_epoch_is_asked_for(window: Window, hub: Hub, job:
     page.route_web_socket("**/ws/events/", lambda socket: socket.close())
     sign_in(page, "dora")
     page.goto(f"/workbench/{job}/")
-    hub.ask(front_desk.tell_epoch, 3)
+    hub.ask(job_desk.tell_epoch, 3)
     expect(page.locator("h1")).to_have_text("The worker trains: epoch 3 of 5, loss 0.3333.")
     expect(page.locator("#epochs-rows tr")).to_have_count(3)
