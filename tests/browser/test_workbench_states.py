@@ -45,9 +45,7 @@ def looks_right(page: Page, widths: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.usefixtures("lease_ends")
-def test_the_workbench_and_a_job_in_every_state(
-    window: Window, hub: Hub, theme: str, complaints: list[str]
-) -> None:
+def test_the_workbench_and_a_job_in_every_state(window: Window, hub: Hub, theme: str, complaints: list[str]) -> None:
     readers = Readers(window, theme)
     dora = readers.pages["dora"]
     readers.see("/workbench/", "Nobody is fine-tuning.")

@@ -199,7 +199,7 @@ def test_of_many_proposals_at_once_there_is_one(hub: Any, job: Job):
     fill(job)
     jobs.fine_tune(job, epochs=1)
     training.train(job.pk)
-    answers = at_once(20, lambda _: jobs.propose(Job.objects.select_related("federation", "owner", "base").get()))
+    answers = at_once(50, lambda _: jobs.propose(Job.objects.select_related("federation", "owner", "base").get()))
     assert len([answer for answer in answers if isinstance(answer, tuple)]) == 1
     assert ModelVersion.objects.filter(source="FINE_TUNE").count() == 1
 

@@ -2,11 +2,14 @@
 
 import pytest
 from bench import begin, fill, signed_in, switch_on
+from test_lease import at_once
 
+from apps.audit.api import transaction
 from apps.finetune import tasks
 from apps.finetune.models import Lease, Scan
-from apps.finetune.pipeline import jobs
+from apps.finetune.pipeline import jobs, vault
 from apps.finetune.pipeline.claim import take
+from apps.finetune.pipeline.finish import end_job, erase_quietly
 from apps.finetune.pipeline.train import train
 from apps.finetune.states import JobState
 
@@ -62,3 +65,12 @@ def test_what_was_trained_is_proposed_after_signing_in_again(cast, job):
     browser.post("/api/v1/lease")
     answer = browser.post(f"/api/v1/jobs/{job.pk}/propose", {}, content_type="application/json")
     assert (answer.status_code, answer.json()["state"]) == (200, "HELD")
+
+
+def test_many_who_delete_the_same_scans_at_once_are_in_nobodys_way(job, caplog):
+    with transaction():
+        end_job(job, JobState.CANCELLED, actor="system:test", code="cancelled")
+    at_once(20, lambda _: erase_quietly(job.pk))
+    assert caplog.text == ""
+    assert not Scan.objects.exists()
+    assert vault.kept(1e12) == set()

@@ -6,7 +6,7 @@ the uploads folder: a copy of one of the two is of no use. Written and read one 
 
 import os
 import secrets
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -98,8 +98,11 @@ class Vault:
         """Erase the key, then the scans. Safe to call again. Raises OSError or KeyFileError where the disk refuses."""
         signing.erase_key(self._key_path(owner))
         folder = self._scans() / str(owner)
-        if folder.exists():
-            shutil.rmtree(folder)
+        # Who ended it and the tick may both be at it: what the other has deleted is deleted.
+        with suppress(FileNotFoundError):
+            for path in list(folder.iterdir()):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
 
     def kept(self, older_than: float) -> set[UUID]:
         """Return the owners of which a key or a scan is here since before a time."""
