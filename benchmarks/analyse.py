@@ -18,8 +18,9 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from apps.accounts.models import Role, User
+from apps.accounts.pipeline import add_member
 from apps.federation.models import Federation
-from apps.federation.pipeline import keys, storage
+from apps.federation.pipeline import enrol, keys, storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.publish import first_version
 from hospintel_core import architectures, backbone, browser, dataset, h5, imaging, training, weights
@@ -158,7 +159,8 @@ def _publish(head: weights.Arrays) -> None:
     keys.ensure_keys()
     federation = Federation.objects.create(slug=DEFAULT_SLUG, uuid=uuid.uuid4(), name="Brain MRI")
     first_version(federation, storage.store_head(weights.dumps(head)), actor="system:bench")
-    User.objects.create_user("dora", password=PASSWORD, role=Role.ADMIN)
+    dora = User.objects.create_user("dora", password=PASSWORD, role=Role.DOCTOR)
+    add_member(dora, enrol.add_hospital(federation, "North Clinic", actor="system:bench"), actor="system:bench")
 
 
 @contextmanager

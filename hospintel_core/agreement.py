@@ -31,7 +31,11 @@ def synthetic_scans(architecture: Architecture) -> Iterator[Pixels]:
 
 
 def measure(
-    architecture: Architecture, exact: tuple[list[Floats], Arrays], packed: tuple[bytes, bytes], scans: Iterator[Pixels]
+    architecture: Architecture,
+    exact: tuple[list[Floats], Arrays],
+    packed: tuple[bytes, bytes],
+    bits: int,
+    scans: Iterator[Pixels],
 ) -> Agreement:
     """Read scans with the exact model and with the packed one.
 
@@ -39,10 +43,13 @@ def measure(
         architecture: of both.
         exact: base and head as published.
         packed: base and head as ``browser`` packed them.
+        bits: with which the base was packed.
         scans: pixels as ``imaging.to_input`` gives them.
     """
     one = Reader(architecture, load_base(architecture, exact[0]), exact[1])
-    other = Reader(architecture, load_base(architecture, browser.unpack_base(packed[0])), browser.unpack(packed[1]))
+    other = Reader(
+        architecture, load_base(architecture, browser.unpack_base(packed[0], bits)), browser.unpack(packed[1])
+    )
     found = [(one.read(pixels).probabilities, other.read(pixels).probabilities) for pixels in scans]
     return Agreement(
         scans=len(found),

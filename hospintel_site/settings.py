@@ -34,7 +34,7 @@ UPLOAD_DIR: Path = STORAGE / "uploads"
 QUEUE_DIR: Path = VAR / "queue"
 CHECKPOINT_FILE: Path = env.path("HOSPINTEL_CHECKPOINTS") or VAR / "checkpoints.jsonl"
 # How exact the base is that the page for a single scan fetches: 16 bits a weight (29 MB) or 8 (15 MB).
-ANALYSE_BITS = env.one_of("HOSPINTEL_ANALYSE_BITS", 16, (8, 16))
+ANALYSE_BITS = env.one_of("HOSPINTEL_ANALYSE_BITS", 16, (8, 11, 16))
 BASE_WEIGHTS: Path | None = env.path("HOSPINTEL_BASE_WEIGHTS")
 
 # --- Who may reach us ------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -10,6 +12,7 @@ from browser_side import open_answer, seal
 from django.utils import timezone
 from hub_client import HubClient
 from hub_driver import assert_refused
+from PIL import Image
 
 from apps.analyse.models import Reading
 from apps.analyse.pipeline import ask, read, warm
@@ -147,6 +150,31 @@ def test_a_new_version_is_read_with_the_base_that_is_loaded_already(hub):
     second, _ = read.current_reader()
     assert first != second
     assert read._base.cache_info().misses == 1
+
+
+# In a process of its own, so that nothing before counts.
+MEMORY = """
+import resource, sys, django
+django.setup()
+from apps.analyse.pipeline import read
+from hospintel_core import architectures, imaging
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = imaging.read_scan(data)
+imaging.to_input(image, architectures.get("vgg16-head256"))
+picture = read._picture(image)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), len(picture))
+"""
+
+
+def test_the_largest_scan_is_read_in_little_memory():
+    file = io.BytesIO()
+    Image.new("RGBA", (5000, 5000)).save(file, "PNG")
+    done = subprocess.run([sys.executable, "-c", MEMORY], input=file.getvalue(), capture_output=True, check=True)
+    needed, picture = map(int, done.stdout.split())
+    # The file's own picture and one in RGB.
+    assert needed < 200e6
+    assert picture < 2_000_000
 
 
 @pytest.mark.parametrize("spoil", [_damaged, lambda sealed: bytes(384) + sealed[384:]], ids=["scan", "key"])

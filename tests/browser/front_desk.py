@@ -191,3 +191,15 @@ def train_further(path: str) -> None:
     rng = np.random.default_rng(97)
     moved = {name: (array + rng.normal(0, 1e-4, array.shape)).astype(np.float32) for name, array in head.items()}
     h5.write_model(Path(path), pixels, [], moved)
+
+
+def publish(seed: int) -> None:
+    """A version from a seeded head is published, as the first one was."""
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import storage
+    from apps.federation.pipeline.publish import first_version
+    from hospintel_core import architectures, weights
+
+    federation = Federation.objects.get(pk="brain-mri")
+    head = architectures.initial_head(architectures.get(federation.architecture), seed)
+    first_version(federation, storage.store_head(weights.dumps(head)), actor=SYSTEM)

@@ -87,6 +87,8 @@ def test_a_scan_is_read_and_no_request_carries_it(page: Page, hub: Hub) -> None:
     version, probabilities, _ = hub.ask(front_desk.read_scan, data)
     assert shown(page) == pytest.approx([100 * share for share in probabilities], abs=0.1)
     expect(page.locator("#notes")).to_contain_text(f"Read by version {version} ")
+    expect(page.locator("#announce")).to_contain_text(re.compile(r"Result: \w+"))
+    expect(page.locator("#file")).to_have_text("scan.png")
     expect(page.locator("#notes")).to_contain_text("Not calibrated")
     expect(page.locator("#notes")).to_contain_text("No domain check")
     expect(page.locator("main")).to_contain_text("Not a medical device")
@@ -106,6 +108,48 @@ def test_the_map_can_be_hidden_by_keyboard(page: Page) -> None:
     focus_by_tab(page, "#show-map")
     page.keyboard.press("Space")
     expect(page.locator("#overlay")).to_be_hidden()
+    expect(page.locator("#legend")).to_be_hidden()
+    page.keyboard.press("Space")
+    expect(page.locator("#legend")).to_be_visible()
+
+
+def test_a_result_is_printed_without_the_page_around_it(page: Page) -> None:
+    choose(page, saved(picture()))
+    expect(page.locator("#print")).to_be_visible()
+    page.evaluate("window.print = () => { document.body.dataset.printed = 'yes'; }")
+    page.locator("#print").click()
+    expect(page.locator("body[data-printed]")).to_be_attached()
+    page.emulate_media(media="print")
+    for name in (".bar", "#scan", "#print", ".foot"):
+        expect(page.locator(name)).to_be_hidden()
+    for name in ("#said", "#probabilities", "#notes", "#picture", "#legend", "#file"):
+        expect(page.locator(name)).to_be_visible()
+
+
+# What stands under a result whose version is calibrated, or whose scan was compared with the validation set.
+SAID = """async ([temperature, domain]) => {
+  const { announced, notes } = await import("/static/js/analyse/words.js");
+  const model = { version: 3, digest: "0".repeat(64), classes: ["glioma", "notumor"], temperature, base: {} };
+  const result = { model, domain, probabilities: [0.2, 0.8], milliseconds: 900, byHub: false, isOffline: false };
+  return [announced(result), ...notes(result, "now").map(({ head, isWarning }) => isWarning ? `! ${head}` : head)];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("temperature", "domain", "said"),
+    [
+        (None, None, ["Not calibrated.", "No domain check."]),
+        (1.7, {"unlike": False}, ["Calibrated.", "Domain checked."]),
+        (1.7, {"unlike": True}, ["Calibrated.", "! Outside the domain."]),
+    ],
+)
+def test_calibration_and_domain_are_told(
+    page: Page, temperature: float | None, domain: object, said: list[str]
+) -> None:
+    announced, *found = page.evaluate(SAID, [temperature, domain])
+    assert found == ["Read by", *said, "Not a medical device."]
+    assert announced.startswith("Result: No tumor, 80.0 %.")
+    assert ("does not look like" in announced) == ("! Outside the domain." in said)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -236,9 +280,15 @@ def test_what_is_no_scan_is_told_by_its_code(page: Page) -> None:
 def test_an_error_stands_beside_the_field_and_the_next_scan_is_read(page: Page) -> None:
     choose(page, b"This is not an image.")
     expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    # The hub could not read it either.
+    expect(page.locator("#on-hub")).to_be_hidden()
     assert findings(page) == []
     page.evaluate(DROP, 2)
     expect(page.locator("#scan-error [data-code=one_scan]")).to_be_visible()
+    expect(page.locator("#on-hub")).to_be_hidden()
+    page.evaluate(DROP, 1)
+    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    assert page.evaluate("document.getElementById('scan').files[0].name") == "scan0.png"
     choose(page, saved(picture()))
     expect(page.locator("#result")).to_be_visible()
     expect(page.locator("#scan-error")).to_be_empty()
@@ -304,8 +354,47 @@ def test_the_hub_reads_a_compressed_dicom_file(page: Page, hub: Hub) -> None:
 
 
 def test_what_the_hub_cannot_read_is_told_beside_the_field(page: Page) -> None:
-    choose(page, b"no scan")
-    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    choose(page, dicom(RLELossless)[:-200])
+    expect(page.locator("#scan-error [data-code=dicom_compressed]")).to_be_visible()
     page.get_by_role("button", name="Send this scan to the hub").click()
-    expect(page.locator("#scan-error [data-code=image_format]")).to_be_visible()
+    expect(page.locator("#scan-error [data-code=dicom_damaged]")).to_be_visible()
     expect(page.locator("#stage")).to_be_hidden()
+    # It has tried.
+    expect(page.locator("#on-hub")).to_be_hidden()
+
+
+def _without_the_hub(page: Page, complaints: list[str]) -> Callable[[], None]:
+    """Let nothing reach the hub; what is returned undoes it, and expects the console to have told of nothing else."""
+    page.route("**/analyse/**", lambda route: route.abort("internetdisconnected"))
+
+    def back() -> None:
+        page.unroute("**/analyse/**")
+        assert all("ERR_INTERNET_DISCONNECTED" in told for told in complaints)
+        complaints.clear()
+
+    return back
+
+
+def test_without_a_network_the_page_says_so_and_goes_on_when_it_is_back(page: Page, complaints: list[str]) -> None:
+    back = _without_the_hub(page, complaints)
+    choose(page, saved(picture()))
+    expect(page.locator("#scan-error [data-code=hub_unreached]")).to_be_visible()
+    expect(page.locator("#on-hub")).to_be_hidden()
+    back()
+    choose(page, saved(picture()))
+    expect(page.locator("#result")).to_be_visible()
+
+
+def test_a_model_that_the_page_knows_reads_without_a_network(page: Page, complaints: list[str]) -> None:
+    choose(page, saved(picture()))
+    expect(page.locator("#result")).to_be_visible()
+    back = _without_the_hub(page, complaints)
+    choose(page, saved(picture(1)))
+    expect(page.locator("#notes")).to_contain_text("could not be asked whether it is still the current one")
+    back()
+
+
+def test_who_was_signed_out_meanwhile_is_told(page: Page, hub: Hub) -> None:
+    page.context.clear_cookies()
+    choose(page, saved(picture()))
+    expect(page.locator("#scan-error [data-code=signed_out]")).to_be_visible()

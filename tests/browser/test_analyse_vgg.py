@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from harness import Hub, eventually
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from portal import Window, sign_in
 from test_analyse import READ, choose, saved, shown
+from test_every_page import findings
 
 from hospintel_core import backbone, phantoms
 from hospintel_core.errors import BaseWeightsError
@@ -81,3 +82,48 @@ def test_colours_and_maps_are_those_of_our_python(window: Window, hub: Hub) -> N
     assert np.abs(np.subtract(found["probabilities"], probabilities)).max() < 0.005
     for one, wanted in zip(found["maps"], maps, strict=True):
         assert np.abs(np.subtract(one, wanted)).max() <= 0.05 * max(map(max, maps))
+
+
+def test_a_version_that_is_published_while_the_page_is_open_is_told(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+    page.goto("/analyse/")
+    choose(page, saved(phantoms.draw(1, np.random.default_rng(9), 224)))
+    expect(page.locator("#notes")).to_contain_text("Read by version 1 ", timeout=PATIENCE_MS)
+    expect(page.locator("#newer")).to_be_hidden()
+    hub.ask(front_desk.publish, 55)
+
+    def written() -> bool:
+        answer = page.request.get("/analyse/model")
+        return answer.ok and answer.json()["version"] == 2
+
+    eventually(written, "version 2 written for the page", hub.logs)
+
+    def told() -> bool:
+        # As when its reader comes back to the page.
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        return page.locator("#newer").is_visible()
+
+    eventually(told, "the new version told", hub.logs)
+    expect(page.locator("#newer")).to_contain_text("Version 2 has been published since this page was opened.")
+    expect(page.locator("#notes")).to_contain_text("Read by version 1 ")
+    assert findings(page) == []
+    page.get_by_role("button", name="Read this scan with it").click()
+    expect(page.locator("#notes")).to_contain_text("Read by version 2 ", timeout=PATIENCE_MS)
+    expect(page.locator("#newer")).to_be_hidden()
+
+
+def test_a_browser_without_web_assembly_sends_the_scan_by_the_button(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "dora")
+
+    def without(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body="delete globalThis.WebAssembly;" + answer.text())
+
+    page.route("**/js/analyse/base.js", without)
+    page.goto("/analyse/")
+    choose(page, saved(phantoms.draw(2, np.random.default_rng(9), 224)))
+    expect(page.locator("#scan-error [data-code=browser_old]")).to_be_visible(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Send this scan to the hub").click()
+    expect(page.locator("#notes")).to_contain_text("on the hub", timeout=PATIENCE_MS)

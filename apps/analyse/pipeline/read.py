@@ -88,20 +88,20 @@ def current_reader() -> tuple[ModelVersion, Reader]:
         raise Refusal("model_not_written", "The worker is writing the model. Ask again in a moment.", 503)
     # Who comes while it is being loaded waits for it: two at once would need twice the memory.
     with _LOADING:
-        return version, _reader(version.federation.architecture, export.base, export.head)
+        return version, _reader(version.federation.architecture, export.base, export.bits, export.head)
 
 
 @lru_cache(maxsize=1)
-def _reader(architecture: str, base: str, head: str) -> Reader:
+def _reader(architecture: str, base: str, bits: int, head: str) -> Reader:
     """Build the reader of a version from the very files that the page fetches."""
     arrays = browser.unpack(file_path(head).read_bytes())
-    return Reader(architectures.get(architecture), _base(architecture, base), arrays)
+    return Reader(architectures.get(architecture), _base(architecture, base, bits), arrays)
 
 
 @lru_cache(maxsize=1)
-def _base(architecture: str, base: str) -> Base:
+def _base(architecture: str, base: str, bits: int) -> Base:
     """Load a base, which takes a second: a new version has another head alone."""
-    return load_base(architectures.get(architecture), browser.unpack_base(file_path(base).read_bytes()))
+    return load_base(architectures.get(architecture), browser.unpack_base(file_path(base).read_bytes(), bits))
 
 
 def _model(version: ModelVersion) -> dict[str, Any]:
@@ -114,9 +114,11 @@ def _model(version: ModelVersion) -> dict[str, Any]:
 
 
 def _picture(image: Image.Image) -> str:
-    """Return the scan as the page draws it, a PNG in base64: pixels alone, whatever else the file said."""
-    shown = image.copy()
-    shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    clean, file = Image.fromarray(np.asarray(shown)), io.BytesIO()
+    """Return the scan as the page draws it, a PNG in base64: pixels alone, whatever else the file said.
+
+    `image` is made smaller in place: a second copy of the largest scan would take 75 MB.
+    """
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    clean, file = Image.fromarray(np.asarray(image)), io.BytesIO()
     clean.save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

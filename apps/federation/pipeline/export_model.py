@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class Export:
     """What was written for one version: SHA-256 and bytes of the base's and the head's file.
 
-    `agreement` says how an 8-bit base did against the exact one on synthetic scans: `hospintel_core.agreement`.
+    `agreement` says how a base of fewer bits did against the exact one on synthetic scans: `hospintel_core.agreement`.
     """
 
     bits: int
@@ -66,8 +66,9 @@ def export_model(version_id: UUID) -> list[Next]:
     bits = settings.ANALYSE_BITS
     base, head = browser.pack_base(exact[0], bits), browser.pack_head(exact[1])
     measured = None
-    if bits == browser.COARSE and architecture.base != "pixels":
-        measured = asdict(agreement.measure(architecture, exact, (base, head), agreement.synthetic_scans(architecture)))
+    if bits != browser.FINE and architecture.base != "pixels":
+        scans = agreement.synthetic_scans(architecture)
+        measured = asdict(agreement.measure(architecture, exact, (base, head), bits, scans))
     try:
         written = Export(bits, _store(base), len(base), _store(head), len(head), measured)
         storage.write_file(_description(version.digest), json.dumps(asdict(written)).encode())

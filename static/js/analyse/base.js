@@ -1,16 +1,22 @@
 // The frozen base: from pixels to its last map, and from the map to the features that the head reads.
 
+import { ScanError } from "./errors.js";
+
 const MEANS_BGR = [103.939, 116.779, 123.68];
 const BLOCKS = [2, 2, 3, 3, 3];
 const RUNTIME = new URL("../../vendor/tfjs/", import.meta.url);
 
 // tf is loaded where it is needed alone: a base of plain pixels does without.
 async function tensorflow() {
-  if (!globalThis.tf?.wasm) {
-    await import(new URL("tf-core.es2017.min.js", RUNTIME));
-    await import(new URL("tf-backend-wasm.es2017.min.js", RUNTIME));
-    globalThis.tf.wasm.setWasmPaths(RUNTIME.pathname);
-    await globalThis.tf.setBackend("wasm");
+  if (globalThis.tf?.getBackend() === "wasm") return globalThis.tf;
+  if (typeof WebAssembly === "undefined") {
+    throw new ScanError("browser_old", "This browser does not run WebAssembly, or was told not to. Have the hub read the scan.");
+  }
+  await import(new URL("tf-core.es2017.min.js", RUNTIME));
+  await import(new URL("tf-backend-wasm.es2017.min.js", RUNTIME));
+  globalThis.tf.wasm.setWasmPaths(RUNTIME.pathname);
+  if (!(await globalThis.tf.setBackend("wasm"))) {
+    throw new ScanError("browser_old", "This browser cannot run the program that computes. Have the hub read the scan.");
   }
   return globalThis.tf;
 }

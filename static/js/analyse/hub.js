@@ -1,6 +1,7 @@
 // The hub reads a scan: sealed here for the hub's worker, which opens it in its memory; the answer is for this page alone.
 // The layout is described in apps/analyse/pipeline/sealed.py.
 
+import { ask as call, refused } from "./ask.js";
 import { ScanError } from "./errors.js";
 import * as png from "./png.js";
 
@@ -24,16 +25,13 @@ async function seal(bytes, pem) {
   return { key, body: await new Blob([wrapped, iv, sealed]).arrayBuffer() };
 }
 
-async function refused(answer) {
-  const told = await answer.json().catch(() => ({}));
-  return new ScanError(told.code || "hub_failed", told.detail || `The hub answered ${answer.status}.`);
-}
+const hubFailed = (answer) => refused(answer, "hub_failed", `The hub answered ${answer.status}.`);
 
 async function waitFor(url) {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; ) {
-    const answer = await fetch(url, { headers: { "X-Background": "1" } });
+    const answer = await call(url, { headers: { "X-Background": "1" } });
     if (answer.status === 200) return answer.arrayBuffer();
-    if (answer.status !== 202) throw await refused(answer);
+    if (answer.status !== 202) throw await hubFailed(answer);
     await new Promise((resume) => setTimeout(resume, LOOK_MS));
   }
   throw new ScanError("reading_lost", "The hub did not get to this scan. Send it again.");
@@ -43,8 +41,8 @@ async function waitFor(url) {
 export async function readOnHub(bytes, { ask, key: pem, kid, token }) {
   const { key, body } = await seal(bytes, pem);
   const headers = { "Content-Type": "application/octet-stream", "X-CSRFToken": token };
-  const sent = await fetch(`${ask}?kid=${encodeURIComponent(kid)}`, { method: "POST", headers, body });
-  if (sent.status !== 202) throw await refused(sent);
+  const sent = await call(`${ask}?kid=${encodeURIComponent(kid)}`, { method: "POST", headers, body });
+  if (sent.status !== 202) throw await hubFailed(sent);
   const sealed = new Uint8Array(await waitFor((await sent.json()).url));
   const iv = sealed.subarray(0, NONCE);
   const plain = await crypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData: ANSWER }, key, sealed.subarray(NONCE));

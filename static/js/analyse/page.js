@@ -1,14 +1,17 @@
-// The page around the worker: takes one file, tells how far it is, shows what came out. Text first, then the picture.
+// The page around the worker: takes one file, tells how far it is, and has the result shown.
 
 import { ScanError } from "./errors.js";
 import { readOnHub } from "./hub.js";
-import { drawMap, drawScan, whereStrongest } from "./picture.js";
+import { watchVersion } from "./newer.js";
+import { clearResult, show, showMap } from "./result.js";
 
 const place = document.getElementById("analyse");
 const find = (id) => document.getElementById(id);
 let worker = null;
 let asked = 0;
 let chosen = null;
+// The version that read what is shown, or would read the next scan.
+let version = Number(place?.dataset.version);
 
 const STAGES = {
   reading: "Reading the scan",
@@ -19,17 +22,19 @@ const STAGES = {
   sending: "The hub reads the scan",
 };
 
+// Where the file itself or the connection is at fault, the hub would fare no better.
+const IN_VAIN = /^(image_|dicom_(?!compressed$)|file_unreadable|one_scan|not_secure|not_a_member|hub_unreached|signed_out)/;
+
 function fail(code, detail) {
   find("stage").hidden = true;
-  const box = find("scan-error");
-  box.replaceChildren();
   const line = document.createElement("p");
   line.className = "errors";
   line.dataset.code = code;
   line.textContent = detail;
-  box.append(line);
+  find("scan-error").replaceChildren(line);
   find("scan").setAttribute("aria-invalid", "true");
-  find("on-hub").open = true;
+  const isHopeless = IN_VAIN.test(code);
+  Object.assign(find("on-hub"), { hidden: isHopeless || !chosen, open: !isHopeless });
 }
 
 function tellStage({ stage, done, all }) {
@@ -45,129 +50,70 @@ function tellStage({ stage, done, all }) {
   find("stage").hidden = false;
 }
 
-// No model is as sure as "100.0 %" would read.
-function percent(share) {
-  if (share >= 0.9995) return "over 99.9 %";
-  return share < 0.0005 ? "under 0.1 %" : `${(100 * share).toFixed(1)} %`;
+function tellVersion(number) {
+  if (number === version) return;
+  version = number;
+  find("version").textContent = number;
+  const isShown = !find("result").hidden;
+  find("newer-text").textContent = `Version ${number} has been published since this page was opened.`;
+  find("again").hidden = !isShown;
+  find("newer").hidden = false;
 }
 
-const named = (name) => (name === "notumor" ? "No tumor" : name[0].toUpperCase() + name.slice(1));
-
-function bar(share) {
-  const make = (name, attributes) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    return node;
-  };
-  const svg = make("svg", { class: "share", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" });
-  svg.append(make("rect", { class: "rest", width: 100, height: 8 }), make("rect", { width: 100 * share, height: 8 }));
-  return svg;
-}
-
-function row(name, share) {
-  const line = document.createElement("tr");
-  const head = document.createElement("th");
-  const cell = document.createElement("td");
-  head.scope = "row";
-  head.textContent = named(name);
-  cell.className = "number with-bar";
-  const figure = document.createElement("span");
-  figure.textContent = percent(share);
-  cell.append(bar(share), figure);
-  line.append(head, cell);
-  return line;
-}
-
-function note(text, kind) {
-  const line = document.createElement("li");
-  line.textContent = text;
-  if (kind) line.className = kind;
-  return line;
-}
-
-// Fewer bits, fewer megabytes: what that costs was measured when the model was written for this page.
-function coarse({ base }) {
-  if (!base?.agreement) return [];
-  const { scans, same, largest } = base.agreement;
-  return [
-    note(
-      `The base comes in ${base.bits} bits a weight (${(base.size / 1e6).toFixed(0)} MB). On ${scans} synthetic scans this version ` +
-        `found the same class as with the exact base in ${same}, its probabilities at most ${percent(largest)} apart.`,
-    ),
-  ];
-}
-
-function notes({ model, milliseconds, byHub }) {
-  const where = byHub ? "on the hub, where nothing of the scan was kept" : "in this browser";
-  return [
-    note(`Read by version ${model.version} (${model.digest.slice(0, 12)}), ${where}, in ${(milliseconds / 1000).toFixed(2)} s.`),
-    note(model.temperature ? `Calibrated on the hub's validation set.` : "Not calibrated: the hub has no validation set for this version."),
-    note("No domain check: the hub has no validation set to compare the scan with."),
-    ...coarse(model),
-    note("Not a medical device."),
-  ];
-}
-
-function show(result) {
-  const { probabilities, model } = result;
-  const best = probabilities.indexOf(Math.max(...probabilities));
+function finish(result) {
   find("stage").hidden = true;
-  find("nothing").hidden = true;
-  find("result").hidden = false;
-  const strong = document.createElement("strong");
-  strong.className = "figure-big";
-  strong.textContent = named(model.classes[best]);
-  find("said").replaceChildren(strong, ` ${percent(probabilities[best])}, the most probable of ${probabilities.length} classes`);
-  find("probabilities").tBodies[0].replaceChildren(...model.classes.map((name, at) => row(name, probabilities[at])));
-  find("notes").replaceChildren(...notes(result));
-  find("map-class").textContent = named(model.classes[best]).toLowerCase();
-  find("map-text").textContent = whereStrongest(result.maps[best], result.side);
-  drawScan(find("picture"), result.scan);
-  find("picture").setAttribute("aria-label", `The scan, ${result.scan.width} x ${result.scan.height} pixels`);
-  drawMap(find("overlay"), result.maps[best], result.side);
-  find("overlay").hidden = !find("show-map").checked;
+  // Said already by the result itself.
+  version = result.model.version;
+  find("version").textContent = version;
+  find("newer").hidden = true;
+  show(result, chosen.name);
 }
 
 function listen({ data }) {
+  if (data.id !== asked) return;
   if (data.kind === "stage") tellStage(data);
-  else if (data.id !== asked) return;
   else if (data.kind === "error") fail(data.code, data.detail);
-  else show(data);
+  else finish(data);
 }
 
 function start() {
   worker = new Worker(place.dataset.worker, { type: "module" });
   worker.addEventListener("message", listen);
-  worker.addEventListener("error", () => fail("browser_failed", "The browser cannot run the part of this page that computes."));
+  worker.addEventListener("error", () => {
+    worker.terminate();
+    worker = null;
+    if (chosen) fail("browser_failed", "The part of this page that computes did not start, or stopped. Load the page again, or have the hub read the scan.");
+  });
 }
 
 function clear() {
   asked += 1;
   find("scan-error").replaceChildren();
   find("scan").removeAttribute("aria-invalid");
-  find("result").hidden = true;
-  find("nothing").hidden = false;
+  clearResult();
 }
 
-async function take(files) {
-  if (!files.length) return;
+async function read(file) {
   clear();
-  find("on-hub").hidden = true;
-  if (files.length > 1) {
-    fail("one_scan", "One scan at a time: choose or drop a single file.");
-    return;
-  }
-  if (!window.isSecureContext) {
-    fail("not_secure", "Browsers compute with a checked model only on pages that came over TLS: open the hub's https address.");
-    return;
-  }
+  chosen = file;
   if (worker === null) start();
-  [chosen] = files;
   Object.assign(find("on-hub"), { hidden: false, open: false });
   const mine = asked;
-  const bytes = await files[0].arrayBuffer().catch(() => null);
+  const bytes = await file.arrayBuffer().catch(() => null);
+  if (mine !== asked) return;
   if (bytes === null) fail("file_unreadable", "The file cannot be read: was it moved, or is it a folder?");
-  else if (mine === asked) worker.postMessage({ id: mine, bytes, url: new URL(place.dataset.model, window.location).href }, [bytes]);
+  else worker.postMessage({ id: mine, bytes, url: new URL(place.dataset.model, window.location).href }, [bytes]);
+}
+
+function take(files) {
+  if (!files.length) return;
+  clear();
+  chosen = null;
+  find("on-hub").hidden = true;
+  if (files.length > 1) fail("one_scan", "One scan at a time: choose or drop a single file.");
+  else if (!window.isSecureContext) {
+    fail("not_secure", "Browsers compute with a checked model only on pages that came over TLS: open the hub's https address.");
+  } else read(files[0]);
 }
 
 // Only by the button that says so, and only the file that stands above it.
@@ -179,24 +125,17 @@ async function send() {
   tellStage({ stage: "sending" });
   try {
     const result = await readOnHub(await chosen.arrayBuffer(), { ...place.dataset, token });
-    if (mine === asked) show(result);
+    if (mine === asked) finish(result);
   } catch (error) {
     const isKnown = error instanceof ScanError;
-    if (mine === asked) fail(isKnown ? error.code : "hub_failed", isKnown ? error.message : `The hub was not reached: ${error.message}`);
+    const detail = isKnown ? error.message : `What the hub answered cannot be shown: ${error.message}`;
+    if (mine === asked) fail(isKnown ? error.code : "hub_failed", detail);
   }
   find("send").disabled = false;
 }
 
-if (place) {
-  find("send-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    send();
-  });
+function listenToDrops() {
   const drop = find("drop");
-  find("scan").addEventListener("change", (event) => take([...event.target.files]));
-  find("show-map").addEventListener("change", (event) => {
-    find("overlay").hidden = !event.target.checked;
-  });
   for (const kind of ["dragover", "dragenter"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
@@ -207,6 +146,27 @@ if (place) {
   // Anywhere on the page: a file dropped beside the field would otherwise be opened by the browser instead of the page.
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    take([...event.dataTransfer.files]);
+    const { files } = event.dataTransfer;
+    // The field names what was dropped, as if it had been chosen there.
+    if (files.length === 1) find("scan").files = files;
+    take([...files]);
   });
+}
+
+if (place) {
+  start();
+  watchVersion(place.dataset.model, tellVersion);
+  listenToDrops();
+  find("send-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  find("scan").addEventListener("change", (event) => take([...event.target.files]));
+  // The same file again is a choice too.
+  find("scan").addEventListener("click", (event) => {
+    event.target.value = "";
+  });
+  find("show-map").addEventListener("change", showMap);
+  find("again-button").addEventListener("click", () => read(chosen));
+  find("print").addEventListener("click", () => window.print());
 }

@@ -1,5 +1,6 @@
 // Files of weights: fetched once, kept by the browser, checked by their SHA-256, read as float32.
 
+import { ask, refused } from "./ask.js";
 import { ScanError } from "./errors.js";
 
 const STORE = "hospintel-models";
@@ -17,13 +18,15 @@ async function digestOf(buffer) {
 }
 
 async function download(url, size, tell) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new ScanError("model_missing", `The hub answered ${answer.status} when asked for the model.`);
+  const answer = await ask(url);
+  if (!answer.ok) throw await refused(answer, "model_missing", `The hub answered ${answer.status} when asked for the model.`);
   const buffer = new Uint8Array(size);
   const reader = answer.body.getReader();
   let filled = 0;
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw new ScanError("hub_unreached", "The connection broke while the model was fetched. Try again.");
+    });
     if (done) break;
     if (filled + value.length > size) break;
     buffer.set(value, filled);
@@ -68,7 +71,12 @@ function toFloats(buffer, { dtype, shape, data_offsets: [begin, end] }, start) {
   throw new ScanError("model_format", `The model's file has numbers of the unknown type ${dtype}.`);
 }
 
-// Named arrays { values, shape } of a safetensors file; 8-bit kernels times the scale of each output.
+// A base of fewer than 16 bits comes deflated (hospintel_core/browser.py).
+export async function inflated(buffer) {
+  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+}
+
+// Named arrays { values, shape } of a safetensors file; kernels of whole numbers put together: (256 * high + low) * step.
 export function readArrays(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
@@ -76,11 +84,15 @@ export function readArrays(buffer) {
   for (const [name, entry] of Object.entries(header)) {
     if (name !== "__metadata__") arrays[name] = { values: toFloats(buffer, entry, 8 + length), shape: entry.shape };
   }
-  for (const [name, { values }] of Object.entries(arrays)) {
-    if (!name.endsWith("/scale")) continue;
-    const kernel = arrays[name.replace(/scale$/, "kernel")].values;
-    for (let at = 0; at < kernel.length; at += 1) kernel[at] *= values[at % values.length];
-    delete arrays[name];
+  for (const [name, { values: numbers, shape }] of Object.entries(arrays)) {
+    if (!name.endsWith("/low")) continue;
+    const layer = name.slice(0, -"/low".length);
+    const { values: high } = arrays[`${layer}/high`];
+    const [step] = arrays[`${layer}/step`].values;
+    // In place: as Python does it, in float32.
+    for (let at = 0; at < numbers.length; at += 1) numbers[at] = (256 * high[at] + numbers[at]) * step;
+    arrays[`${layer}/kernel`] = { values: numbers, shape };
+    for (const part of ["low", "high", "step"]) delete arrays[`${layer}/${part}`];
   }
   return arrays;
 }
