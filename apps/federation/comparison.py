@@ -7,6 +7,7 @@ from apps.federation.figures import Hospitals, Share, VersionFigures, figures_of
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.evaluate import pooled
 from apps.federation.versions import called, measured_as
+from apps.federation.words import class_word
 from hospintel_core.metrics import difference_interval
 
 
@@ -127,10 +128,10 @@ def _lines(
     for place, name in enumerate(names):
         one, two = (figures.classes[place] if figures else None for figures in (first, second))
         recalls = (row.recall if row else None for row in (one, two))
-        lines.append(_line(f"{name.capitalize()}: recall", *recalls, same=same))
+        lines.append(_line(f"{class_word(name)}: recall", *recalls, same=same))
         precisions = (row.precision if row else None for row in (one, two))
         # How many scans a model names so is its own doing: there are no trials to take an interval of.
-        lines.append(_line(f"{name.capitalize()}: precision", *precisions, same=same, honest=False))
+        lines.append(_line(f"{class_word(name)}: precision", *precisions, same=same, honest=False))
     return tuple(lines)
 
 

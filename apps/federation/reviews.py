@@ -10,6 +10,7 @@ from apps.federation.models import ModelVersion
 from apps.federation.news import names_of
 from apps.federation.pipeline.validate import reports_of
 from apps.federation.queries import VersionRow
+from apps.federation.words import class_word
 from hospintel_core.report import Report
 
 HELD_OUT, ON_SET = "scans that the job held out", "the hub's validation set"
@@ -52,7 +53,7 @@ def parts(version: ModelVersion, reader: User) -> list[Part]:
 
 
 def _lines(before: Report | None, after: Report | None, classes: list[str]) -> tuple[Line, ...]:
-    names = ["All", *(name.capitalize() for name in classes)]
+    names = ["All", *map(class_word, classes)]
     shares = [_shares(report) if report else [None] * len(names) for report in (before, after)]
     return tuple(Line(*line) for line in zip(names, *shares, strict=True))
 

@@ -75,7 +75,7 @@ def told_of(job: Job) -> dict[str, Any]:
         headline = f"The worker trains{at}."
     else:
         value, most = job.progress.get("prepared", 0), job.progress.get("of", 1)
-        done = f"{value} of {job.progress.get('of', 'all')} views prepared"
+        done = f"{value} of {most} images prepared" if "of" in job.progress else "not begun yet"
         headline = "The job waits for the worker." if job.state == JobState.QUEUED else "The worker prepares the scans."
     return {"headline": headline, "done": done, "value": value, "max": most, "epochs": epochs}
 
@@ -88,6 +88,17 @@ def work() -> dict[str, Progress]:
         for job in found
         if job.progressed_at is not None
     }
+
+
+def proposal_words(job: Job) -> str:
+    """Return what became of the version that a job was proposed as, for people; empty where it was not."""
+    if job.version is None:
+        return ""
+    if job.version.state == VersionState.HELD:
+        return "The trained version waits for an administrator's decision."
+    if job.version.state == VersionState.REJECTED:
+        return "The trained version was rejected by an administrator."
+    return f"The trained version was published as version {job.version.number}."
 
 
 def refused_words(code: str) -> str:

@@ -156,7 +156,7 @@ def _fine_tune(hub: Hub, page: Page) -> None:
     finally:
         os.kill(worker, signal.SIGCONT)
     expect(page.locator("h1")).to_contain_text("The training is done", timeout=LONG_MS)
-    expect(page.locator("#report")).to_contain_text("Pituitary")
+    expect(page.locator("#report")).to_contain_text("No tumor")
     assert page.evaluate(LEFT_ALONE), "the page followed the job by itself"
     job = hub.ask(day_desk.newest_job)
     assert (job["state"], job["epochs"]) == ("DONE", [1, 2, 3])

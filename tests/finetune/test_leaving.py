@@ -5,9 +5,10 @@ from bench import begin, fill, signed_in, switch_on
 from test_lease import at_once
 
 from apps.audit.api import transaction
+from apps.federation.pipeline.review import publish_held, reject
 from apps.finetune import tasks
 from apps.finetune.models import Lease, Scan
-from apps.finetune.pipeline import jobs, vault
+from apps.finetune.pipeline import jobs, lease, vault
 from apps.finetune.pipeline.claim import take
 from apps.finetune.pipeline.finish import end_job, erase_quietly
 from apps.finetune.pipeline.train import train
@@ -74,3 +75,35 @@ def test_many_who_delete_the_same_scans_at_once_are_in_nobodys_way(job, caplog):
     assert caplog.text == ""
     assert not Scan.objects.exists()
     assert vault.kept(1e12) == set()
+
+
+def test_a_jobs_page_says_until_when_and_what_became_of_the_proposal(cast, job):
+    browser = signed_in(cast.north_doctor)
+
+    def page():
+        return browser.get(f"/workbench/{job.pk}/").text
+
+    assert "The lease ends <time" in page()
+    # Whoever looks on has no lease to lose.
+    assert "The lease ends <time" not in signed_in(cast.admin).get(f"/workbench/{job.pk}/").text
+    jobs.fine_tune(job, epochs=1)
+    train(job.pk)
+    assert "lease" not in page().partition('id="main"')[2].partition('class="grid"')[0]
+    lease.release(cast.north_doctor, by="holder")
+    assert "You do not have the fine-tuning lease any more." in page()
+    lease.take(cast.north_doctor)
+    job.refresh_from_db()
+    version, _ = jobs.propose(job)
+    assert "The trained version waits for an administrator&#x27;s decision." in page()
+    assert f'href="/models/{version.pk}/">Proposed by north_doctor</a>' in page()
+    reject(version, actor=cast.admin.actor, reason="too few scans")
+    assert "The trained version was rejected by an administrator." in page()
+    assert "rejected by an admin: too few scans</a>" in page()
+
+
+def test_a_published_proposal_has_its_number_on_the_jobs_page(cast, job):
+    jobs.fine_tune(job, epochs=1)
+    train(job.pk)
+    job.refresh_from_db()
+    publish_held(jobs.propose(job)[0], actor=cast.admin.actor)
+    assert "was published as version 2." in signed_in(cast.north_doctor).get(f"/workbench/{job.pk}/").text

@@ -38,7 +38,7 @@ def test_what_is_told_of_a_job_is_what_its_page_says(job: Job):
     held = at_work(job)
     held.job.progress = {"prepared": 10, "of": 64}
     told = queries.told_of(held.job)
-    assert (told["headline"], told["done"]) == ("The worker prepares the scans.", "10 of 64 views prepared")
+    assert (told["headline"], told["done"]) == ("The worker prepares the scans.", "10 of 64 images prepared")
     held.move(JobState.TRAINING)
     assert queries.told_of(held.job)["headline"] == "The worker trains."
     held.job.progress = {"epochs": EPOCHS}

@@ -38,8 +38,8 @@ class ListedVersion(VersionAnswer):
     scans = serializers.IntegerField(help_text="How many scans that was measured on.")
     measured = serializers.ListField(
         child=serializers.DictField(),
-        help_text="What a proposal's job measured, for its author and admins: name; lines of name, before, after with "
-        "right, scans, low, high (95 %).",
+        help_text="What was measured on the hub's validation set, and (for its author and admins) by a proposal's job: "
+        "name; lines of name, before, after with right, scans, low, high (95 %).",
     )
     created_at = serializers.DateTimeField()
     published_at = serializers.DateTimeField(allow_null=True)

@@ -1,8 +1,11 @@
-"""How pages write times and sizes."""
+"""How pages write times, sizes and names."""
 
 from django import template
 
+from apps.federation.words import class_word
+
 register = template.Library()
+register.filter("class_word", class_word)
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 MINUTE, HOUR = 60, 3600

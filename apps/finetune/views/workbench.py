@@ -71,7 +71,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     user = person(request)
     job = _job(request, job_id, own=request.method == "POST")
     added, refusal = _add(request, job) if request.method == "POST" else (None, None)
-    mine = job.owner_id == user.pk
+    mine, held = job.owner_id == user.pk, lease.current(job.federation)
     context = {
         "job": job,
         "mine": mine,
@@ -82,6 +82,8 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "counts": queries.counts_of(job),
         "added": added,
         "refusal": refusal,
+        "lease": held if held is not None and held.holder_id == user.pk else None,
+        "proposal": queries.proposal_words(job),
         "why": queries.refused_words(job.code) if job.code else "",
         "figures": queries.figures_of(job),
         "confusions": queries.confusions_of(job),
@@ -132,7 +134,7 @@ def _propose(request: HttpRequest, job: Job) -> None:
 
 
 VERBS: dict[str, tuple[bool, Callable[[HttpRequest, Job], None], str]] = {
-    "train": (True, _train, "The job is with the worker."),
+    "train": (True, _train, "The job was sent to the worker."),
     "cancel": (False, _cancel, "The job is cancelled, and its scans are deleted."),
     "propose": (True, _propose, "Proposed: an administrator who is not you decides about it."),
 }
