@@ -134,7 +134,7 @@ class ScansView(AdminView):
         },
     )
     def post(self, request: Request) -> Response:
-        """Bring labelled scans; the set begins with the first. They stay on the hub, sealed.
+        """Bring labelled scans: they stay on the hub, sealed, and the set begins with the first.
 
         422, with the first file's code, where none could be taken.
         """
