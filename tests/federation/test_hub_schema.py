@@ -84,6 +84,7 @@ SEND_NOTHING = {
     "POST /api/v1/logout",
     "POST /api/v1/lease",
     "POST /api/v1/jobs/{job_id}/cancel",
+    "POST /api/v1/validation/{set_id}/use",
 }
 
 
