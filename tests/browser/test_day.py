@@ -242,6 +242,7 @@ def _go_back(federation: Federation, admin: Page, desk: Page) -> None:
     number = 1 + max(one["number"] for one in before if one["number"])
     admin.goto("/models/")
     admin.click(f"#version-{second['id']} button")
+    admin.fill("dialog input", "one class was found less often")
     admin.click("dialog [value=yes]")
     expect(admin.locator(".notice").first).to_contain_text("The version is current again, under a new number.")
     expect(desk.locator("#model-head + .card-note")).to_have_text(f"version {number}")

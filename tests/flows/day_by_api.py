@@ -139,7 +139,8 @@ def train_from(admin: Person, version: dict[str, Any]) -> None:
     """Wait until a round that started from this version has made the next one."""
 
     def made() -> list[dict[str, Any]]:
-        return [one for one in versions(admin) if one["made_from"] == version["id"] and one["comes_from"] == "ROUND"]
+        published = [one for one in versions(admin) if one["number"] and one["comes_from"] == "ROUND"]
+        return [one for one in published if one["made_from"] == version["id"]]
 
     (child,) = admin.until("a version is made from it", made)
     opened = [event for event in _events(admin, "round.open") if event["facts"]["version"] == version["number"]]
