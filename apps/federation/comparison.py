@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from apps.federation.figures import Hospitals, Share, VersionFigures, figures_of, own_agents, share, shown, shown_agents
-from apps.federation.models import ModelVersion
+from apps.federation.models import ModelVersion, ValidationReport
 from apps.federation.pipeline.evaluate import pooled
 from apps.federation.versions import called, measured_as
 from apps.federation.words import class_word
 from hospintel_core.metrics import difference_interval
+from hospintel_core.report import Report
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,25 @@ def compare(first: ModelVersion, second: ModelVersion, hospitals: Hospitals) -> 
         own=own,
         again=tuple(again),
     )
+
+
+def compare_on_hub(first: ModelVersion, second: ModelVersion) -> Comparison | None:
+    """Compare two versions on the newest validation set of the hub on which both were measured; None where on none.
+
+    Its scans are the hub's and no hospital's: everybody is shown it.
+    """
+    digests = {first.digest, second.digest}
+    rows = ValidationReport.objects.filter(version__federation=first.federation_id, version__digest__in=digests)
+    by_set: dict[UUID, dict[str, Report]] = {}
+    for row in rows.select_related("version").order_by("-validation_set__created_at"):
+        by_set.setdefault(row.validation_set_id, {})[row.version.digest] = row.report
+    found = next((reports for reports in by_set.values() if reports.keys() == digests), None)
+    if found is None:
+        return None
+    names = first.federation.classes
+    one, two = (figures_of(found[version.digest], names, hub=True) for version in (first, second))
+    lines = _lines(one, two, names, same=True)
+    return Comparison(first=one, second=two, lines=lines, same=True, alike=True, own=False)
 
 
 def _judges(first: ModelVersion, second: ModelVersion, hospitals: Hospitals) -> tuple[set[UUID], bool]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apps.federation.comparison import compare, finding
+from apps.federation.comparison import compare, compare_on_hub, finding
 from apps.federation.figures import Hospitals
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.queries import WORSE
@@ -44,7 +44,8 @@ def _advice(current: ModelVersion, before: ModelVersion | None, hospitals: Hospi
     if current.alarm:
         found = f": {current.alarm}" if hospitals is None and current.alarm != WORSE else ""
         return _say("bad", "Going back is advised", f"The agents measured {called(current)} as {WORSE}{found}.")
-    compared = compare(before, current, hospitals)
+    # Both read the very same scans there.
+    compared = compare_on_hub(before, current) or compare(before, current, hospitals)
     again = "".join(
         f"{called(one).capitalize()} is {called(one.parent)} again. " for one in compared.again if one.parent
     )

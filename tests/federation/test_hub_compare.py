@@ -6,12 +6,15 @@ import pytest
 from looking import BROWSER, browser, see
 from proposing import proposed
 from site_agent import SiteAgent, report
+from validating import ready_set
 from world import enrol_agent
 
 from apps.accounts.pipeline import create_hospital
-from apps.federation.comparison import compare
+from apps.federation.comparison import compare, compare_on_hub
 from apps.federation.models import Evaluation, ModelVersion
 from apps.federation.pipeline import enrol
+from apps.federation.pipeline.validate import judge
+from apps.federation.standing import standing
 from apps.federation.visibility import own_hospitals
 
 # South reports six of ten right where North reports nine.
@@ -197,3 +200,29 @@ def test_what_cannot_be_compared_is_said_beside_the_field(two, cast, query, said
 
 def test_there_is_no_page_of_a_version_that_is_not_there(two, cast):
     assert browser(cast.admin).get(f"/models/{uuid.UUID(int=1)}/", headers=BROWSER).status_code == 404
+
+
+def test_on_the_hubs_validation_set_both_read_the_same_scans(two, hub, cast, north, south):
+    """What agents measured tells little here: the hub's own figures come first, and are everybody's."""
+    found = ready_set(hub, cast.admin)
+    measure(two[0], north, 9)
+    measure(two[1], south, 6)
+    judge(two[1])
+    reports = {row.version_id: row for row in found.reports.all()}
+    assert set(reports) == {one.pk for one in two}
+    right = [[90, 0, 0, 0], [0, 90, 0, 0], [0, 0, 90, 0], [0, 0, 0, 90]]
+    lost = [[30, 60, 0, 0], *right[1:]]
+    for version, rows in zip(two, (right, lost), strict=True):
+        correct = sum(row[place] for place, row in enumerate(rows))
+        found.reports.filter(version=version).update(confusion=rows, n=360, correct=correct, loss_micro=1)
+    for reader in (cast.admin, cast.reader):
+        page = see(reader, address(*two))
+        assert "Version 2 is less accurate than version 1: 83.3 % against 100.0 %." in page
+        assert "On the 360 scans of the hub's validation set, the same for both. Finds clearly less of: Glioma." in page
+    hub.federation.refresh_from_db()
+    advice = standing(hub.federation, own_hospitals(cast.reader))
+    assert (advice.kind, advice.short) == ("bad", "Going back is advised")
+    # Of a set on which one of them alone was measured, nothing is made.
+    found.reports.filter(version=two[0]).delete()
+    assert compare_on_hub(*two) is None
+    assert "were measured by different agents" in see(cast.admin, address(*two))

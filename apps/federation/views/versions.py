@@ -90,10 +90,12 @@ def compare_page(request: HttpRequest) -> HttpResponseBase:
     if form.is_valid():
         first, second = (versions.versions_of(federation).get(pk=form.cleaned_data[name]) for name in ("a", "b"))
         found = comparison.compare(first, second, hospitals)
+        on_hub = comparison.compare_on_hub(first, second)
         sides = [(versions.facts_of(one, reader, hospitals), reviews.parts(one, reader)) for one in (first, second)]
         context |= {
-            "headline": comparison.finding(first, second, found),
+            "headline": comparison.finding(first, second, on_hub or found),
             "found": found,
+            "on_hub": on_hub,
             "first": sides[0][0],
             "second": sides[1][0],
             "sides": sides,
