@@ -175,7 +175,7 @@ def finding(first: ModelVersion, second: ModelVersion, found: Comparison) -> str
     gap = found.accuracy
     if gap is None or found.first is None or found.second is None:
         return f"{two.capitalize()} and {one} were measured by different agents."
-    shares = f"{found.second.accuracy:.1%} against {found.first.accuracy:.1%}".replace("%", " %")
+    shares = f"{found.second.accuracy:.1%} against {found.first.accuracy:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
     if gap.better or gap.worse:
         return f"{two.capitalize()} is {'more' if gap.better else 'less'} accurate than {one}: {shares}."
     if not gap.change:

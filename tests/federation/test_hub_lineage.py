@@ -204,7 +204,7 @@ def test_one_sentence_says_whether_what_was_measured_speaks_for_going_back(
     for version, right in zip(two, (before, after), strict=True):
         measure(version, north, right, scale=20)
     found = standing(hub.federation, None)
-    assert (found.short, found.advice.partition(" It finds")[0]) == (short, said)
+    assert (found.short, found.advice.partition(" It finds")[0].replace("\N{NO-BREAK SPACE}", " ")) == (short, said)
     page = see(cast.admin, "/models/")
     assert said in page
     assert "Go back to version 1" in page
