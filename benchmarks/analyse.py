@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 from apps.accounts.models import Role, User
 from apps.accounts.pipeline import add_member
@@ -185,7 +185,11 @@ def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[F
         page.set_default_timeout(WAIT_MS)
         _sign_in(page)
         bodies: list[int] = []
-        page.on("requestfinished", lambda request: bodies.append(request.sizes()["responseBodySize"]))
+
+        def count(request: Request) -> None:
+            bodies.append(request.sizes()["responseBodySize"])
+
+        page.on("requestfinished", count)
         # Written right after publication; a worker of a hub that has just started may still be at it.
         while page.request.get("/analyse/model").status != READY:
             page.wait_for_timeout(500)
@@ -193,6 +197,7 @@ def _in_the_page(chromium: str, address: str, scans: Sequence[bytes]) -> tuple[F
         page.evaluate(START)
         texts = [base64.b64encode(data).decode() for data in scans]
         found = [page.evaluate("text => readScan(text)", text) for text in texts]
+        page.remove_listener("requestfinished", count)
         downloaded = sum(bodies)
         sent = [page.evaluate(SEND, text) for text in texts[:: len(texts) // SENT]]
         program.close()
