@@ -50,7 +50,7 @@ run: $(VENV)/.hub ## the hub: web, workers, tick; Ctrl-C ends it
 	@$(PY) manage.py up --port $(PORT)
 
 test: $(VENV)/.dev ## all tests
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .

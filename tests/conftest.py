@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from xdist.scheduler import LoadScopeScheduling
 
 from apps.accounts.models import Hospital, Role, User
 from apps.accounts.pipeline import add_member, create_hospital
@@ -17,6 +19,18 @@ from apps.audit import guards
 from apps.audit.denials import forget_denials
 
 SYSTEM = "system:test"
+# Where a hub with its agents runs for as long as the process does; these files have hubs of their own.
+WITH_A_HUB = {"tests/browser", "tests/flows"}
+OWN_HUBS = {
+    *("test_analyse_vgg.py", "test_day.py", "test_empty_hub.py"),
+    *("test_day_by_api.py", "test_demo.py", "test_job_kills.py", "test_round_over_tls.py"),
+}
+# Their tests are few, and each takes seconds: processes, browsers, TensorFlow.
+SLOW_FOLDERS = {"browser", "flows", "site"}
+SLOW_FILES = {
+    *("test_mutations.py", "test_backbone.py", "test_h5.py", "test_training_reference.py"),
+    *("test_reading_reference.py", "test_agent_disk.py", "test_agent_restart.py", "test_agent_doctor.py"),
+}
 MEMORY, MUCH = Path("/dev/shm"), 4 << 30
 
 
@@ -32,6 +46,39 @@ def _keep_in_memory() -> None:
 
 
 _keep_in_memory()
+
+
+def _together(nodeid: str) -> str:
+    """Tests of one file run in one process, and so do all that use the hub of their folder."""
+    file = nodeid.partition("::")[0]
+    folder, _, name = file.rpartition("/")
+    return folder if folder in WITH_A_HUB and name not in OWN_HUBS else file
+
+
+class _ByHub(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _together(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Say what runs together."""
+    return _ByHub(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests: what takes longest begins first, so that none is left with it alone."""
+    if not hasattr(config, "workerinput"):
+        return
+    together = {item: _together(item.nodeid) for item in items}
+    sizes = Counter(together.values())
+
+    def urgency(item: pytest.Item) -> tuple[bool, bool, int, str]:
+        slow = item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW_FILES
+        return together[item] not in WITH_A_HUB, not slow, -sizes[together[item]], together[item]
+
+    items.sort(key=urgency)
+
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
