@@ -100,7 +100,7 @@ def test_yes_is_said_to_what_was_asked_about_and_to_nothing_that_took_its_place(
     form = page.locator(f"#publish-form-{gone}")
     form.get_by_role("button", name="Publish").click()
     dialog = page.locator("dialog[open]")
-    expect(dialog).to_contain_text("becomes current")
+    expect(dialog).to_contain_text("becomes the current model")
     hub.ask(front_desk.reject, gone)
     expect(page.locator(f"#held-{gone}")).to_have_count(0)
     expect(page.locator(f"#held-{other}")).to_be_visible()
