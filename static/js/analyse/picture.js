@@ -26,13 +26,13 @@ export function drawMap(canvas, fields, side) {
 
 const third = (place, side, names) => names[Math.min(2, Math.floor((3 * (place + 0.5)) / side))];
 
-// The map in words, for those who do not see it.
-export function whereStrongest(fields, side) {
+// The map in words, for those who do not see it; `name` is the class that it is of.
+export function whereStrongest(fields, side, name) {
   const most = Math.max(...fields);
-  if (!most) return "Nothing in the picture spoke for this class.";
+  if (!most) return `Nothing in the picture spoke for ${name}.`;
   const at = fields.indexOf(most);
   const across = third(at % side, side, ["left", "middle", "right"]);
   const down = third(Math.floor(at / side), side, ["top", "middle", "bottom"]);
   const where = across === down ? "in the middle" : `at the ${down === "middle" ? "" : `${down} `}${across === "middle" ? "" : across}`.trim();
-  return `Coarse: ${side} x ${side} fields (Grad-CAM). Strongest ${where} of the picture.`;
+  return `Coarse: ${side} x ${side} fields (Grad-CAM) of what spoke for ${name}. Strongest ${where} of the picture.`;
 }

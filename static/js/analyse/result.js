@@ -42,8 +42,9 @@ function note({ head, text, isWarning }) {
 }
 
 function showPicture({ maps, side, scan, model }, best) {
-  find("map-class").textContent = named(model.classes[best]).toLowerCase();
-  find("map-text").textContent = whereStrongest(maps[best], side);
+  const name = named(model.classes[best]).toLowerCase();
+  find("map-class").textContent = name;
+  find("map-text").textContent = whereStrongest(maps[best], side, name);
   drawScan(find("picture"), scan);
   find("picture").setAttribute("aria-label", `The scan, ${scan.width} x ${scan.height} pixels. ${find("map-text").textContent}`);
   drawMap(find("overlay"), maps[best], side);
