@@ -173,7 +173,7 @@ PAGES = [
     page("finetune:job-page", path=_job, **OTHERS_PAGE | {"north_doctor": 200, "admin": 200}),
     page("finetune:job-page", what="unknown", path=_nothing, **OTHERS_PAGE),
     _form("finetune:job-page", path=_job, form={"file": ""}, **OTHERS_PAGE | {"north_doctor": 200}),
-    _form("finetune:job-verb", what="train", path=_verb("train"), form={"epochs": "21"}, **OWN),
+    _form("finetune:job-page", what="train", path=_job, form={"epochs": "21"}, **OTHERS_PAGE | {"north_doctor": 200}),
     _form("finetune:job-verb", what="cancel", path=_verb("cancel"), **OWN | {"admin": 302}),
     _form("finetune:job-verb", what="propose", path=_verb("propose"), **OWN),
     _form("finetune:job-verb", what="fly", path=_verb("fly"), **OTHERS_PAGE),

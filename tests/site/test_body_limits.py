@@ -35,7 +35,7 @@ PART = "/api/v1/rounds/1/update"
         ("/models/upload/", 64 * KIB, 129 * MIB),
         ("/api/v1/jobs/7/scans", 64 * KIB, 33 * MIB),
         ("/workbench/7/", 64 * KIB, 33 * MIB),
-        ("/workbench/7/train", 64 * KIB, 64 * KIB),
+        ("/workbench/7/cancel", 64 * KIB, 64 * KIB),
         ("/update/../x", 64 * KIB, 64 * KIB),
     ],
 )

@@ -24,6 +24,8 @@ from apps.finetune.pipeline import jobs, lease, scans, vault
 from apps.finetune.states import JOB_WORKING, JobState
 from apps.finetune.tasks import have_trained
 
+DEFAULT_EPOCHS = "5"
+
 
 @require_safe
 @require("fine_tune")
@@ -67,12 +69,21 @@ def begin(request: HttpRequest) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 @require("fine_tune")
 def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
-    """Show a job; take the scans that are sent with its form."""
+    """Show a job; take the scans that are sent with one of its forms, or send it off with the other."""
     user = person(request)
     job = _job(request, job_id, own=request.method == "POST")
-    added, refusal = _add(request, job) if request.method == "POST" else (None, None)
+    added, refusal, not_yet = None, None, None
+    if "epochs" in request.POST:
+        not_yet = _send_off(request, job)
+        if not_yet is None:
+            messages.success(request, "The job was sent to the worker.")
+            return redirect("finetune:job-page", job.pk)
+    elif request.method == "POST":
+        added, refusal = _add(request, job)
     mine, held = job.owner_id == user.pk, lease.current(job.federation)
     context = {
+        "not_yet": not_yet,
+        "epochs": request.POST.get("epochs", DEFAULT_EPOCHS),
         "job": job,
         "mine": mine,
         "working": job.state in JOB_WORKING,
@@ -103,20 +114,25 @@ def _add(request: HttpRequest, job: Job) -> tuple[Added | None, Refusal | None]:
         return None, refusal
 
 
+def _send_off(request: HttpRequest, job: Job) -> Refusal | None:
+    try:
+        jobs.fine_tune(job, epochs=_whole(request.POST["epochs"]))
+    except Refusal as refusal:
+        audit_refusal(refusal, request, person(request))
+        return refusal
+    have_trained(job.pk)
+    return None
+
+
 @require_POST
 @require("fine_tune")
 def job_verb(request: HttpRequest, job_id: UUID, verb: str) -> HttpResponseBase:
-    """Train, cancel or propose."""
+    """Cancel or propose."""
     if verb not in VERBS:
         raise Http404
     own, step, done = VERBS[verb]
     job = _job(request, job_id, own=own)
     return _done(request, lambda: step(request, job), done, "finetune:job-page", job.pk)
-
-
-def _train(request: HttpRequest, job: Job) -> None:
-    jobs.fine_tune(job, epochs=_whole(request.POST.get("epochs", "")))
-    have_trained(job.pk)
 
 
 def _whole(text: str) -> int:
@@ -134,7 +150,6 @@ def _propose(request: HttpRequest, job: Job) -> None:
 
 
 VERBS: dict[str, tuple[bool, Callable[[HttpRequest, Job], None], str]] = {
-    "train": (True, _train, "The job was sent to the worker."),
     "cancel": (False, _cancel, "The job is cancelled, and its scans are deleted."),
     "propose": (True, _propose, "Proposed: an administrator who is not you decides about it."),
 }
