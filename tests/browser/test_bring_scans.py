@@ -14,6 +14,7 @@ from playwright.sync_api import Page, Request, expect
 from portal import Window, live, sign_in
 from test_every_page import PHONE, findings, focus_by_tab
 
+from apps.federation.words import class_word
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
 
@@ -76,9 +77,7 @@ def test_a_folder_is_dropped_and_sent_in_parts_with_its_classes(window: Window, 
     expect(page.locator("#left-out-list li")).to_contain_text("image_mismatch")
     assert len(sent) == 8, "at most sixteen files each"
     for name in CLASSES:
-        expect(page.locator("#counts div").filter(has_text=name.capitalize()).locator("dd")).to_have_text(
-            str(PER_CLASS)
-        )
+        expect(page.locator("#counts div").filter(has_text=class_word(name)).locator("dd")).to_have_text(str(PER_CLASS))
     expect(page.locator("#scans li")).to_have_count(4 * PER_CLASS)
     # The page was brought up to date meanwhile; what the form says stays.
     expect(page.locator("#left-out")).to_be_visible()
