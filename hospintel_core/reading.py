@@ -22,11 +22,15 @@ Base = Callable[[Pixels], Floats]
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read: probabilities in the order of the classes; for each class a map, row by row, ``side`` squared."""
+    """What was read: probabilities in the order of the classes; for each class a map, row by row, ``side`` squared.
+
+    ``features`` (d,) float32 is what the base made of the scan.
+    """
 
     probabilities: tuple[float, ...]
     maps: tuple[tuple[float, ...], ...]
     side: int
+    features: Floats
 
 
 def load_base(architecture: Architecture, base: Sequence[Floats]) -> Base:
@@ -44,13 +48,15 @@ class Reader:
     def read(self, pixels: Pixels, temperature: float = 1.0) -> Reading:
         """Read ``pixels`` (size, size, channels) uint8, as ``imaging.to_input`` gives them."""
         last = self._map(pixels)
-        sums = self._forward(_pooled(last, self._window).ravel())
+        features = _pooled(last, self._window).ravel()
+        sums = self._forward(features)
         powers = np.exp((sums[-1] - sums[-1].max()) / temperature)
         maps = (grad_cam(last, self._slopes(sums, label)) for label in range(len(sums[-1])))
         return Reading(
             probabilities=tuple((powers / powers.sum()).tolist()),
             maps=tuple(tuple(found.ravel().tolist()) for found in maps),
             side=last.shape[0],
+            features=features,
         )
 
     def _forward(self, features: Floats) -> list[npt.NDArray[np.float64]]:

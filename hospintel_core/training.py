@@ -201,8 +201,7 @@ def _train_batch(
 @_one_thread
 def predict(architecture: Architecture, head: Arrays, features: Floats) -> Floats:
     """Class probabilities (n, classes) float32 of ``features`` (n, d) float32, each row adding up to 1."""
-    logits = _logits(architecture, head, features)
-    return np.exp(_log_softmax(logits)).astype(np.float32)
+    return np.exp(_log_softmax(logits(architecture, head, features))).astype(np.float32)
 
 
 @_one_thread
@@ -216,22 +215,24 @@ def evaluate_head(architecture: Architecture, head: Arrays, features: Floats, la
     confusion = np.zeros((architecture.classes, architecture.classes), dtype=np.int64)
     loss = 0.0
     if len(features):
-        logits = _logits(architecture, head, features)
-        np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-        losses = -_log_softmax(logits)[np.arange(len(labels)), labels]
+        sums = logits(architecture, head, features)
+        np.add.at(confusion, (labels, sums.argmax(axis=1)), 1)
+        losses = -_log_softmax(sums)[np.arange(len(labels)), labels]
         if not np.isfinite(losses).all():
             raise _diverged()
         loss = float(np.minimum(losses, MAX_LOSS).sum())
     return Report(tuple(tuple(int(count) for count in row) for row in confusion), round(loss * MICRO))
 
 
-def _logits(architecture: Architecture, head: Arrays, features: Floats) -> Floats:
-    logits = np.empty((len(features), architecture.classes), np.float32)
+@_one_thread
+def logits(architecture: Architecture, head: Arrays, features: Floats) -> Floats:
+    """What the last layer sums up for ``features`` (n, d) float32, before its softmax: (n, classes) float32."""
+    sums = np.empty((len(features), architecture.classes), np.float32)
     network = _Network(architecture, head, min(EVALUATION_BATCH, max(1, len(features))))
     for start in range(0, len(features), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        logits[part] = network.forward(features[part])
-    return logits
+        sums[part] = network.forward(features[part])
+    return sums
 
 
 def _check_input(architecture: Architecture, head: Arrays, features: Floats, labels: Labels) -> None:

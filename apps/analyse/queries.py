@@ -6,13 +6,15 @@ from django.urls import reverse
 
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.export_model import Export
+from apps.federation.pipeline.validation import looks
 from hospintel_core import architectures
 
 
 def described(version: ModelVersion, export: Export) -> dict[str, Any]:
     """Return all that the page needs to read a scan with a version: files with their digests, layers, classes.
 
-    `temperature` and `domain` are null where the hub has no validation set to take them from.
+    `temperature` is null where no validation set gave the version one; `domain` where there is none now
+    (`hospintel_core.domain.Domain` in JSON types).
     """
     architecture = architectures.get(version.federation.architecture)
     return {
@@ -28,8 +30,8 @@ def described(version: ModelVersion, export: Export) -> dict[str, Any]:
         },
         "head": _file(export.head, export.head_size),
         "layers": [{"name": layer.name, "activation": layer.activation} for layer in architecture.layers],
-        "temperature": None,
-        "domain": None,
+        "temperature": version.calibration.get("temperature"),
+        "domain": looks(version.federation_id),
     }
 
 

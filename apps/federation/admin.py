@@ -109,6 +109,7 @@ class HubKeyAdmin(LookOnlyAdmin):
 class ValidationSetAdmin(LookOnlyAdmin):
     """Validation sets, those that have ended too."""
 
+    exclude = ("domain",)
     list_display = ("id", "federation", "author", "state", "code", "created_at", "ready_at", "erased_at")
     list_filter = ("state",)
     list_select_related = ("author",)

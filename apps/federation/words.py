@@ -185,6 +185,7 @@ EVENTS: Mapping[str, str] = {
     "version.alarm": "raised an alarm: a version is worse than its parent",
     "version.alarm_figures": "measured why: {found}",
     "version.validated": "measured a version on the validation set: {right} of {scans} scans right",
+    "version.calibrated": "calibrated a version on the validation set: temperature {temperature}",
     "version.seed": "made the first version: seeded, not trained",
     "version.model_written": "wrote the model file",
     "version.exported": "wrote the model for the page that analyses a scan",

@@ -10,10 +10,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from site_agent import SCHEMA, report
+from validating import bring
 
 from apps.federation import tasks
-from apps.federation.models import ModelVersion, Update
-from apps.federation.pipeline import model_files, storage, tick
+from apps.federation.models import ModelVersion, Update, ValidationReport, ValidationSet
+from apps.federation.pipeline import model_files, storage, tick, validation
 from apps.federation.pipeline.aggregate import aggregate
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.verify_audit import ask
@@ -55,7 +56,7 @@ def queued(hub):
     return [Next(task["name"], task["pk"]) for task in hub.queued()]
 
 
-def test_every_step_run_twice_in_a_row_changes_the_hub_once(hub, north, south):
+def test_every_step_run_twice_in_a_row_changes_the_hub_once(hub, cast, north, south):
     hub.configure(evaluate_quorum=2)
     seen = all_twice(tick.due())
     round_ = hub.open_round(north, south)
@@ -68,6 +69,9 @@ def test_every_step_run_twice_in_a_row_changes_the_hub_once(hub, north, south):
         seen |= all_twice(queued(hub))
     seen |= all_twice(tick.due())
     seen |= all_twice(ask(actor="user:1"))
+    seen |= all_twice(validation.use(bring(hub, cast.admin), actor=cast.admin.actor))
+    assert ValidationReport.objects.count() == 2
+    assert len(hub.events(action="version.calibrated")) == 1
     assert seen == set(tasks.STEPS)
     round_.refresh_from_db()
     round_.run.refresh_from_db()
@@ -85,6 +89,8 @@ def test_any_step_at_any_time_does_what_is_due_and_nothing_else(hub, north, sout
                 "open": [round_.run_id],
                 "write_model": ModelVersion.objects.values_list("pk", flat=True),
                 "export_model": ModelVersion.objects.values_list("pk", flat=True),
+                "validate": ModelVersion.objects.values_list("pk", flat=True),
+                "prepare_validation": ValidationSet.objects.values_list("pk", flat=True),
             }.get(step, [round_.pk])
             if step == "finish_run":
                 continue

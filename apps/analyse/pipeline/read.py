@@ -22,9 +22,11 @@ from apps.federation.pipeline import keys
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.export_model import Export, file_path
 from apps.federation.pipeline.step import Refusal
+from apps.federation.pipeline.validation import looks
 from hospintel_core import architectures, browser, imaging
+from hospintel_core.domain import Domain, summary
 from hospintel_core.errors import CoreError
-from hospintel_core.reading import Base, Reader, load_base
+from hospintel_core.reading import Base, Floats, Reader, load_base
 
 WORKER = "system:worker"
 # As large as the page shows it.
@@ -66,11 +68,13 @@ def _finish(reading: Reading, sealed: bytes, **facts: Any) -> None:
 def _read(scan: bytes) -> dict[str, Any]:
     image = imaging.read_scan(scan)
     version, reader = current_reader()
-    found = reader.read(imaging.to_input(image, architectures.get(version.federation.architecture)))
+    pixels = imaging.to_input(image, architectures.get(version.federation.architecture))
+    found = reader.read(pixels, version.calibration.get("temperature") or 1.0)
     return {
         "probabilities": found.probabilities,
         "maps": [[round(value, 5) for value in one] for one in found.maps],
         "side": found.side,
+        "domain": _compared(version, found.features),
         "model": _model(version),
         "picture": _picture(image),
     }
@@ -104,12 +108,23 @@ def _base(architecture: str, base: str, bits: int) -> Base:
     return load_base(architectures.get(architecture), browser.unpack_base(file_path(base).read_bytes(), bits))
 
 
+def _compared(version: ModelVersion, features: Floats) -> dict[str, Any] | None:
+    """Return how far a scan is from those of the validation set, as the page's domain.js does; None without a set."""
+    told = looks(version.federation_id)
+    if told is None:
+        return None
+    known = Domain.from_dict(told, len(version.federation.classes))
+    summaries = summary(architectures.get(version.federation.architecture), features[None])
+    distance = float(known.distances(summaries)[0])
+    return {"distance": distance, "unlike": distance > known.threshold}
+
+
 def _model(version: ModelVersion) -> dict[str, Any]:
     return {
         "version": version.number,
         "digest": version.digest,
         "classes": version.federation.classes,
-        "temperature": None,
+        "temperature": version.calibration.get("temperature"),
     }
 
 

@@ -18,7 +18,8 @@ class ValidationSet(models.Model):
     one or DELETED. One of a federation is READY, and one is on its way, at a time. `counts` holds class name -> scans
     and stays when the scans go; `digest` is SHA-256 over the classes and digests of the scans, `backbone` that of the
     base which made the features. `code` says why it failed. `seen_at` is the worker's last sign of life, `prepared`
-    how many scans it has read.
+    how many scans it has read. `domain` says what its scans look like (`hospintel_core.domain.Domain` in JSON types)
+    as long as it is READY.
     """
 
     AUDIT_NAME: ClassVar[str] = "validation_set"
@@ -32,6 +33,7 @@ class ValidationSet(models.Model):
     counts = models.JSONField(default=dict)
     digest = models.CharField(max_length=64, blank=True)
     backbone = models.CharField(max_length=64, blank=True)
+    domain = models.JSONField(default=dict)
     tries = models.PositiveIntegerField(default=0)
     prepared = models.PositiveIntegerField(default=0)
     seen_at = models.DateTimeField(null=True)

@@ -16,7 +16,8 @@ class ModelVersion(models.Model):
     CANDIDATE -> PUBLISHED | HELD | REJECTED, HELD -> PUBLISHED | REJECTED. `number` is given at publication.
     `parent` is lineage: many versions may come of one. `author` is the person who proposed it (none where a round made
     it), `note` what they say about it, `report` what their job measured (`pipeline/propose.py` says how), `decided_by`
-    the audit's name of whoever published, rejected or restored it.
+    the audit's name of whoever published, rejected or restored it. `calibration` holds the temperature that the hub's
+    validation set gave it (`hospintel_core.calibration.Calibration` in JSON types, and the `set`), once published.
     """
 
     class Source(models.TextChoices):
@@ -42,6 +43,7 @@ class ModelVersion(models.Model):
     author = models.ForeignKey("accounts.User", null=True, on_delete=models.PROTECT, related_name="proposals")
     note = models.CharField(max_length=200, blank=True)
     report = models.JSONField(default=dict)
+    calibration = models.JSONField(default=dict)
     decided_by = models.CharField(max_length=100, blank=True)
     verdict = models.CharField(max_length=400, blank=True)
     # Set when the next round's reports say that this version is worse than its parent.

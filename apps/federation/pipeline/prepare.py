@@ -4,6 +4,7 @@ import logging
 import time
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q
@@ -16,7 +17,7 @@ from apps.federation.pipeline.base import backbone
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validation import SCANS, end, erase_quietly, fail, features_id
 from apps.federation.states import ValidationState, VersionState
-from hospintel_core import architectures, dataset, features
+from hospintel_core import architectures, dataset, domain, features
 from hospintel_core.errors import CoreError, TrainingError
 from hospintel_core.validation import Labelled
 
@@ -52,8 +53,8 @@ def prepare_validation(set_id: UUID) -> list[Next]:
         return []
     try:
         made = _features(found)
-        found.backbone = made.backbone
         SCANS.write(found.pk, features_id(found.digest, made.backbone), made.labelled.dumps())
+        looks = _domain(found, made.labelled)
     except _EndedError:
         logger.info("validation set %s was deleted", set_id)
         return []
@@ -67,7 +68,14 @@ def prepare_validation(set_id: UUID) -> list[Next]:
         logger.exception("validation set %s cannot be prepared: the disk is full", set_id)
         fail(found, "hub_disk_full")
         return []
-    return _put_to_use(found)
+    return _put_to_use(found, {"backbone": made.backbone, "domain": looks})
+
+
+def _domain(found: ValidationSet, labelled: Labelled) -> dict[str, Any]:
+    """Return what the set's scans look like, as a page can have it."""
+    architecture = architectures.get(found.federation.architecture)
+    summaries = domain.summary(architecture, labelled.features)
+    return domain.fit(summaries, labelled.labels, architecture.classes).to_dict()
 
 
 class _Made:
@@ -107,14 +115,14 @@ class _Sign:
             raise _EndedError
 
 
-def _put_to_use(found: ValidationSet) -> list[Next]:
+def _put_to_use(found: ValidationSet, made: dict[str, Any]) -> list[Next]:
     replaced: list[UUID] = []
     try:
         with transaction():
             for old in ValidationSet.objects.filter(federation=found.federation_id, state=ValidationState.READY):
                 end(old, ValidationState.REPLACED, actor=WORKER)
                 replaced.append(old.pk)
-            changes = {"backbone": found.backbone, "ready_at": timezone.now()}
+            changes = {**made, "ready_at": timezone.now()}
             advance(found, ValidationState.READY, actor=WORKER, changes=changes, scans=found.total)
     except Conflict:
         logger.info("validation set %s was deleted, or is another worker's", found.pk)

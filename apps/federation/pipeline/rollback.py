@@ -27,6 +27,7 @@ def rollback(version: ModelVersion, *, actor: str, reason: str = "") -> tuple[Mo
         source=ModelVersion.Source.ROLLBACK,
         parent=version,
         verdict=verdict,
+        calibration=version.calibration,
     )
     try:
         with transaction():

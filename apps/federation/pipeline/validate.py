@@ -11,8 +11,9 @@ from apps.federation.models import ModelVersion, ValidationReport, ValidationSet
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validation import SCANS, fail, features_id, ready
-from apps.federation.states import ValidationState
+from apps.federation.states import ValidationState, VersionState
 from hospintel_core import architectures, training
+from hospintel_core.calibration import calibrate
 from hospintel_core.errors import CoreError
 from hospintel_core.report import Report
 from hospintel_core.validation import Labelled, losses
@@ -89,10 +90,31 @@ def _keep(found: ValidationSet, version: ModelVersion, report: Report) -> None:
 
 
 def validate(version_id: UUID) -> list[Next]:
-    """Measure a version, and the one that it was made from, where there is a validation set."""
+    """Measure a version and the one that it was made from, where there is a set; calibrate what is published.
+
+    Safe to run twice.
+    """
     version = ModelVersion.objects.select_related("federation", "parent").get(pk=version_id)
-    judge(version)
+    if judge(version) is not None and version.state == VersionState.PUBLISHED:
+        _calibrate(version)
     return []
+
+
+def _calibrate(version: ModelVersion) -> None:
+    """Find the temperature of a published version on the set in use, unless it was found on that very set."""
+    found = ready(version.federation_id)
+    if found is None or version.calibration.get("set") == found.digest:
+        return
+    architecture = architectures.get(version.federation.architecture)
+    try:
+        scans, head = labelled(found), storage.read_head(version.digest, architecture.head_schema)
+    except (UnusableError, CoreError) as error:
+        logger.warning("%s cannot be calibrated: %s", version, error.code)
+        return
+    made = calibrate(training.logits(architecture, head, scans.features), scans.labels)
+    with transaction():
+        ModelVersion.objects.filter(pk=version.pk).update(calibration={**made.to_dict(), "set": found.digest})
+        record("version.calibrated", actor=WORKER, obj=version, objects=[found], temperature=f"{made.temperature:.4f}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -38,6 +39,12 @@ SCANS = Vault("validation", "validation", gone="The validation set's scans are d
 def ready(federation_slug: str) -> ValidationSet | None:
     """Return the set with which a federation's versions are measured, if there is one."""
     return ValidationSet.objects.filter(federation=federation_slug, state=ValidationState.READY).first()
+
+
+def looks(federation_slug: str) -> dict[str, Any] | None:
+    """Return what the set in use looks like, as `hospintel_core.domain.Domain.to_dict` gives it; None without one."""
+    found = ready(federation_slug)
+    return found.domain if found is not None and found.domain else None
 
 
 def coming(federation_slug: str) -> ValidationSet | None:
@@ -181,7 +188,8 @@ def end(found: ValidationSet, to: ValidationState, *, actor: str, code: str = ""
         Conflict: it has ended, or moved on, in the meantime.
     """
     facts = {"code": code} if code else {}
-    changes = {"code": code, "ended_at": timezone.now()}
+    # What its scans look like goes with them.
+    changes = {"code": code, "ended_at": timezone.now(), "domain": {}}
     advance(found, to, actor=actor, changes=changes, visibility=visibility, **facts)
 
 

@@ -2,6 +2,7 @@
 
 import { ask, refused } from "./ask.js";
 import { loadBase } from "./base.js";
+import { compare } from "./domain.js";
 import { ScanError } from "./errors.js";
 import { readHead } from "./head.js";
 import { readScan, toInput } from "./pixels.js";
@@ -71,8 +72,10 @@ async function read(bytes, url) {
   const began = performance.now();
   const pixels = toInput(scan, model.input);
   const map = base.run(pixels);
-  const found = readHead(map, base.toFeatures(map), head.layers, model.temperature || 1);
-  return { ...found, model, isOffline, scan, pixels, side: map.side, milliseconds: performance.now() - began };
+  const features = base.toFeatures(map);
+  const found = readHead(map, features, head.layers, model.temperature || 1);
+  const domain = compare(model.domain, features, map.depth);
+  return { ...found, domain, model, isOffline, scan, pixels, side: map.side, milliseconds: performance.now() - began };
 }
 
 async function answer({ id, bytes, url }) {
