@@ -10,7 +10,7 @@ import django
 from django.core.management import call_command
 
 ALL = "all"
-NAMES = ("sealing", "aggregation", "audit", "live", "scans", "analyse")
+NAMES = ("sealing", "aggregation", "audit", "live", "scans", "analyse", "domain")
 KEPT = frozenset({"HOSPINTEL_BASE_WEIGHTS", "HOSPINTEL_BENCH_SCANS"})
 
 
@@ -35,7 +35,7 @@ def _point_settings(folder: Path) -> None:
 def _run(wanted: list[str], folder: Path) -> None:
     django.setup()
     # Models exist only from here on.
-    from benchmarks import aggregation, analyse, audit_log, live, scans, sealing  # noqa: PLC0415
+    from benchmarks import aggregation, analyse, audit_log, domain, live, scans, sealing  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
     benchmarks: dict[str, Callable[[], None]] = {
@@ -45,6 +45,7 @@ def _run(wanted: list[str], folder: Path) -> None:
         "live": lambda: live.run(folder),
         "scans": scans.run,
         "analyse": lambda: analyse.run(folder),
+        "domain": domain.run,
     }
     for name, run in benchmarks.items():
         if name in wanted:

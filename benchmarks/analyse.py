@@ -88,7 +88,7 @@ def run(folder: Path) -> None:
         print(f"analyse: left out, {VARIABLE} is not set" if not scans else "analyse: left out, no Chromium on PATH")
         return
     head = _trained_head(Path(scans) / "train.zip")
-    reference = _keras(folder, head, _chosen(Path(scans) / "test.zip", TEST_PER_CLASS))
+    reference = _keras(folder, head, chosen_scans(Path(scans) / "test.zip", TEST_PER_CLASS))
     _publish(head)
     rows = []
     for bits in browser.BITS:
@@ -100,7 +100,7 @@ def run(folder: Path) -> None:
         print(f"| {name} | " + " | ".join(row[name] for row in rows) + " |")
 
 
-def _chosen(path: Path, per_class: int) -> list[tuple[int, bytes]]:
+def chosen_scans(path: Path, per_class: int) -> list[tuple[int, bytes]]:
     """Return the first scans of each class by the digest of their content: a choice that nobody made."""
     found = dataset.open_dataset(path, architectures.CLASSES)
     ordered = sorted((imaging.content_digest(data), scan.label, data) for scan in found.scans for data in [scan.read()])
@@ -116,7 +116,7 @@ def _pixels(scans: Sequence[bytes]) -> Any:
 
 
 def _trained_head(path: Path) -> weights.Arrays:
-    chosen = _chosen(path, TRAIN_PER_CLASS)
+    chosen = chosen_scans(path, TRAIN_PER_CLASS)
     features = backbone.load_backbone(ARCHITECTURE).features(_pixels([data for _, data in chosen]))
     labels = np.array([label for label, _ in chosen])
     start = architectures.initial_head(ARCHITECTURE, 0)

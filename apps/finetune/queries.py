@@ -36,12 +36,14 @@ def scans_of(job: Job, user: User) -> Any:
     return Scan.objects.filter(job=job) if job.owner_id == user.pk else Scan.objects.none()
 
 
-def figures_of(job: Job) -> list[dict[str, Any]]:
-    """Return the report's rows: all scans held out, then each class; before and after, each a share with its interval.
+def figures_of(job: Job, part: str = "held_out") -> list[dict[str, Any]]:
+    """Return the report's rows: all scans, then each class; before and after, each a share with its interval.
 
-    Shares are of 1, intervals Wilson's of 95 %; None where a class has no scan held out.
+    `part`: of the scans held out, or (`validation`) of the hub's validation set; no row where there was none.
+
+    Shares are of 1, intervals Wilson's of 95 %; None where a class has no scan.
     """
-    before, after = measured(job, "before"), measured(job, "after")
+    before, after = measured(job, "before", part), measured(job, "after", part)
     if before is None or after is None:
         return []
     rows = [{"name": "all", "n": after.n, "before": _share(before), "after": _share(after)}]

@@ -203,3 +203,23 @@ def publish(seed: int) -> None:
     federation = Federation.objects.get(pk="brain-mri")
     head = architectures.initial_head(architectures.get(federation.architecture), seed)
     first_version(federation, storage.store_head(weights.dumps(head)), actor=SYSTEM)
+
+
+def read_calibrated(data: bytes) -> tuple[list[float], float, bool]:
+    """What our Python finds with the validation set: probabilities, the scan's distance, and whether it is unlike."""
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import storage
+    from apps.federation.pipeline.validation import looks
+    from hospintel_core import architectures, backbone, imaging, training
+    from hospintel_core.calibration import softmax
+    from hospintel_core.domain import Domain, summary
+
+    version = Federation.objects.select_related("current").get(pk="brain-mri").current
+    architecture = architectures.get("pixels-head16")
+    pixels = imaging.to_input(imaging.read_scan(data), architecture)
+    features = backbone.PixelsBackbone().features(pixels[None])
+    head = storage.read_head(version.digest, architecture.head_schema)
+    probabilities = softmax(training.logits(architecture, head, features), version.calibration["temperature"])[0]
+    known = Domain.from_dict(looks("brain-mri"), 4)
+    distance = float(known.distances(summary(architecture, features))[0])
+    return probabilities.tolist(), distance, distance > known.threshold

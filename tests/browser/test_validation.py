@@ -1,14 +1,53 @@
 """An administrator brings a validation set and puts it to use, with the real worker; then it goes again."""
 
-from playwright.sync_api import expect
+import front_desk
+import numpy as np
+import pytest
+from harness import Hub
+from PIL import Image
+from playwright.sync_api import Page, expect
 from portal import Window, sign_in
+from test_analyse import choose, saved, shown
 from test_every_page import findings
 from test_workbench import PER_CLASS, WORKER_MS, zipped
 
+from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
 
+# What the page's worker says of a scan, asked for as the page does.
+ASK = """(bytes) => new Promise((resolve, reject) => {
+  const place = document.getElementById("analyse");
+  const worker = new Worker(place.dataset.worker, { type: "module" });
+  const url = new URL(place.dataset.model, window.location).href;
+  worker.onmessage = ({ data }) => {
+    if (data.kind === "error") reject(new Error(data.detail));
+    if (data.kind === "result") resolve({ probabilities: data.probabilities, domain: data.domain });
+  };
+  const buffer = Uint8Array.from(bytes).buffer;
+  worker.postMessage({ id: 1, bytes: buffer, url }, [buffer]);
+})"""
 
-def test_an_administrator_brings_a_validation_set_and_deletes_it(window: Window) -> None:
+
+def scans_are_compared(page: Page, hub: Hub) -> None:
+    """The page reads with the set's temperature, and tells a phantom from what is none, as our Python does."""
+    phantom = saved(phantoms.draw(1, np.random.default_rng(77), 64))
+    noise = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)))
+    page.goto("/analyse/")
+    for data, is_unlike in ((phantom, False), (noise, True)):
+        probabilities, distance, unlike = hub.ask(front_desk.read_calibrated, data)
+        assert unlike is is_unlike
+        told = page.evaluate(ASK, list(data))
+        assert told["probabilities"] == pytest.approx(probabilities, abs=0.001)
+        assert told["domain"] == {"distance": pytest.approx(distance, rel=1e-4), "unlike": is_unlike}
+    choose(page, noise)
+    expect(page.locator("#result")).to_be_visible()
+    assert shown(page) == pytest.approx([100 * share for share in probabilities], abs=0.1)
+    expect(page.locator("#notes")).to_contain_text("does not look like")
+    expect(page.locator("#notes")).not_to_contain_text("Not calibrated")
+    assert findings(page) == []
+
+
+def test_an_administrator_brings_a_validation_set_and_deletes_it(window: Window, hub: Hub) -> None:
     page = window().new_page()
     sign_in(page, "alice")
     page.goto("/settings/")
@@ -24,6 +63,8 @@ def test_an_administrator_brings_a_validation_set_and_deletes_it(window: Window)
     expect(page.locator("h1")).to_contain_text(f"measured with {PER_CLASS * len(CLASSES)} scans")
     expect(page.locator("#measured-head")).to_be_visible(timeout=WORKER_MS)
     assert findings(page) == []
+    scans_are_compared(page, hub)
+    page.goto("/validation/")
     page.click("#delete")
     page.click("dialog[open] [value=yes]")
     expect(page.locator("h1")).to_contain_text("There is no validation set")

@@ -9,10 +9,13 @@ import pytest
 from bench import begin, fill, png, send, signed_in, switch_on, zipped
 from django.conf import settings
 from test_lease import at_once
+from validating import ready_set
 
 from apps.accounts.models import User
 from apps.federation.models import ModelVersion
+from apps.federation.pipeline import validation
 from apps.federation.pipeline.step import Refusal
+from apps.federation.pipeline.validate import reports_of
 from apps.finetune import tasks
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import claim, finish, jobs, lease, vault
@@ -305,3 +308,33 @@ def test_what_a_crash_left_goes_later(job: Job, clock: Any, monkeypatch: pytest.
     assert vault.kept(1e12) == set()
     job.refresh_from_db()
     assert job.erased_at is not None
+
+
+def test_a_job_is_measured_on_the_hubs_validation_set_too(hub: Any, cast: Any, job: Job, doctor: User):
+    found = ready_set(hub, cast.admin)
+    fill(job)
+    jobs.fine_tune(job, epochs=3)
+    training.train(job.pk)
+    job.refresh_from_db()
+    before, after = (training.measured(job, which, "validation") for which in ("before", "after"))
+    assert before.n == after.n == found.total
+    assert before != after
+    told = signed_in(doctor).get(f"/api/v1/jobs/{job.pk}").json()["on_hub"]
+    assert (told[0]["n"], told[0]["after"]["accuracy"]) == (found.total, after.accuracy)
+    page = signed_in(doctor).get(f"/workbench/{job.pk}/").content.decode()
+    assert "Before and after, on the hub" in page
+    version, following = jobs.propose(job)
+    assert version.report == {"held_out": job.report["held_out"]}
+    hub.run(following)
+    assert reports_of(version) == (before, after)
+
+
+def test_a_set_that_cannot_be_read_costs_a_job_nothing_but_that_part(hub: Any, cast: Any, job: Job):
+    found = ready_set(hub, cast.admin)
+    validation.SCANS.path(found.pk, validation.features_id(found.digest, found.backbone)).unlink()
+    fill(job)
+    jobs.fine_tune(job, epochs=1)
+    training.train(job.pk)
+    job.refresh_from_db()
+    found.refresh_from_db()
+    assert (job.state, set(job.report), found.state) == ("DONE", {"held_out"}, "FAILED")

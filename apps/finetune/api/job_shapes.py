@@ -25,6 +25,9 @@ class JobAnswer(serializers.Serializer[None]):
     figures = serializers.ListField(
         child=serializers.DictField(), help_text="Of all and each class: n, before, after with accuracy, low, high."
     )
+    on_hub = serializers.ListField(
+        child=serializers.DictField(), help_text="The same on the hub's validation set; empty where there was none."
+    )
     report = serializers.DictField(help_text="The confusion counts and losses behind the figures.")
     version = serializers.UUIDField(allow_null=True, help_text="The version that it was proposed as.")
     created_at = serializers.DateTimeField()
@@ -71,6 +74,7 @@ def job_answer(job: Job) -> dict[str, Any]:
         "owner": job.owner.get_username(),
         "base": job.base.number,
         "figures": figures_of(job),
+        "on_hub": figures_of(job, "validation"),
         "version": job.version_id,
     }
 

@@ -159,7 +159,8 @@ def propose(job: Job, *, note: str = "") -> tuple[ModelVersion, list[Next]]:
             parent=job.base,
             author=job.owner,
             note=note,
-            report=job.report,
+            # What the hub's validation set says is measured anew, on the set that is there by then.
+            report={part: job.report[part] for part in proposals.PARTS},
             also=also,
         )
     except Conflict as error:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.base import backbone
+from apps.federation.pipeline.validate import UnusableError, labelled
+from apps.federation.pipeline.validation import ready
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import vault
 from apps.finetune.pipeline.claim import Claim, LostError, take
@@ -69,7 +71,7 @@ class _Training:
         self.claim.move(JobState.TRAINING)
         head = self._head(base, found, mirrored)
         # One part a set of scans on which the two were measured.
-        report = {"held_out": self._on_held_out(found, base, head)}
+        report = {"held_out": self._on_held_out(found, base, head), **self._on_hub(base, head)}
         digest = storage.store_head(weights.dumps(head))
         self._tell(force=True)
         self.claim.end(JobState.DONE, digest=digest, report=report)
@@ -110,9 +112,25 @@ class _Training:
     ) -> dict[str, dict[str, Any]]:
         """Measure both heads on the scans that the training left out."""
         rows = _held_out(found)
-        evaluate = partial(
-            training.evaluate_head, self.architecture, features=found.features[rows], labels=found.labels[rows]
-        )
+        return self._both(base, head, found.features[rows], found.labels[rows])
+
+    def _on_hub(self, base: weights.Arrays, head: weights.Arrays) -> dict[str, dict[str, Any]]:
+        """Measure both heads on the hub's validation set, as the part `validation`; no part where there is no set."""
+        known = ready(self.job.federation_id)
+        if known is None:
+            return {}
+        try:
+            scans = labelled(known)
+        except UnusableError as error:
+            # The set has been ended for it, and its page says so; the job has what it was asked for.
+            logger.warning("job %s is not measured on the validation set: %s", self.job.pk, error.code)
+            return {}
+        return {"validation": self._both(base, head, scans.features, scans.labels)}
+
+    def _both(
+        self, base: weights.Arrays, head: weights.Arrays, rows: training.Floats, labels: npt.NDArray[np.int64]
+    ) -> dict[str, dict[str, Any]]:
+        evaluate = partial(training.evaluate_head, self.architecture, features=rows, labels=labels)
         return {"before": evaluate(base).to_dict(), "after": evaluate(head).to_dict()}
 
     def _head(
@@ -153,7 +171,7 @@ def _held_out(found: features.Extracted) -> npt.NDArray[np.bool_]:
     return np.array([dataset.is_validation(digest) for digest in found.digests], dtype=bool)
 
 
-def measured(job: Job, which: str) -> Report | None:
-    """Return what was measured on the held-out scans: `before` or `after`."""
-    found = job.report.get("held_out", {}).get(which)
+def measured(job: Job, which: str, part: str = "held_out") -> Report | None:
+    """Return what was measured `before` or `after`, on the scans held out or (`validation`) on the hub's."""
+    found = job.report.get(part, {}).get(which)
     return None if found is None else Report.from_dict(found, len(job.federation.classes), 1_000_000)

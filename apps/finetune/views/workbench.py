@@ -97,6 +97,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "proposal": queries.proposal_words(job),
         "why": queries.refused_words(job.code) if job.code else "",
         "figures": queries.figures_of(job),
+        "on_hub": queries.figures_of(job, "validation"),
         "confusions": queries.confusions_of(job),
         "most_bytes": MOST_BYTES,
         "most_epochs": jobs.MOST_EPOCHS,
