@@ -51,7 +51,7 @@ def test_an_administrator_brings_a_validation_set_and_deletes_it(window: Window,
     page = window().new_page()
     sign_in(page, "alice")
     page.goto("/settings/")
-    page.click("text=Validation set")
+    page.click("main >> text=Validation set")
     expect(page.locator("h1")).to_contain_text("There is no validation set")
     assert findings(page) == []
     page.set_input_files("#files", {"name": "s.zip", "mimeType": "application/zip", "buffer": zipped()})
