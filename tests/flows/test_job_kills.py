@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ import numpy as np
 import office
 import pytest
 from harness import Hub, descendants, eventually
+from standstill import Traps
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
@@ -23,24 +23,6 @@ from hospintel_core.architectures import CLASSES
 PASSWORD = "a long enough password"
 PER_CLASS, EPOCHS = 8, 4
 SCANS = PER_CLASS * len(CLASSES)
-
-
-class Traps:
-    """Where processes of the hub are made to stand still (see traps/sitecustomize.py)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def arm(self, point: str, passes: int = 0) -> None:
-        (self.folder / point).write_text(str(passes))
-
-    def caught(self, point: str, hub: Hub) -> int:
-        """Wait for the process that stands still there; returns its pid."""
-        note = self.folder / f"{point}.caught"
-        eventually(note.exists, f"a process gets to {point}", hub.logs)
-        pid = int(note.read_text())
-        note.unlink()
-        return pid
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +33,7 @@ def traps(tmp_path_factory: pytest.TempPathFactory) -> Traps:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, traps: Traps) -> Iterator[Hub]:
     """A hub of which every process can be caught."""
-    here = str(Path(__file__).with_name("traps"))
-    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    hub = Hub(tmp_path_factory.mktemp("hub"), PYTHONPATH=path, TRAPS=str(traps.folder))
+    hub = Hub(tmp_path_factory.mktemp("hub"), **traps.environment)
     yield hub
     hub.close()
 

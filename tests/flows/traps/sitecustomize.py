@@ -2,7 +2,7 @@
 
 Python imports this at its start where this folder is on PYTHONPATH. A file `<point>.<before|after>` in the folder TRAPS
 arms a trap and holds how many passes it lets through; the process that is caught leaves a note `...caught`, with its
-pid in it, and goes no further. The hub's own code knows nothing of this.
+pid in it, and goes no further until there is a file `...free`. The hub's own code knows nothing of this.
 """
 
 import os
@@ -44,8 +44,10 @@ def stop_at(name: str) -> None:
     except FileNotFoundError:
         return
     note.rename(FOLDER / f"{name}.caught")
-    while True:
-        time.sleep(1)
+    free = FOLDER / f"{name}.free"
+    while not free.exists():
+        time.sleep(0.1)
+    free.unlink()
 
 
 def trapped(point: str, function: Callable[..., Any]) -> Callable[..., Any]:
