@@ -140,6 +140,15 @@ def test_a_file_without_a_note_of_what_was_written_is_not_trusted(eight, cast):
     assert body(browser(cast.admin).get("/model")) == whole
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"sha256": "0"}', b"\xff"])
+def test_a_damaged_note_is_no_note(eight, cast, caplog, damage):
+    model_files.path_of(version(8).digest).with_suffix(".json").write_bytes(damage)
+    assert_refused(browser(cast.admin).get("/model"), 503, "model_not_written")
+    eight.work()
+    assert browser(cast.admin).get("/model").status_code == 200
+    assert "The note on the file of" in caplog.text
+
+
 def test_impatient_callers_queue_it_once(eight, cast):
     for _ in range(4):
         assert ask(cast.admin, version(3)).status_code == 503

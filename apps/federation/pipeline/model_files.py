@@ -43,6 +43,9 @@ class Written:
             found = cls(**json.loads(_note(digest).read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError):
+            logger.exception("The note on the file of %s is damaged; the file is written again", digest)
+            return None
         return found if storage.size_of(path_of(digest)) == found.size else None
 
 
