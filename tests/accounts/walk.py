@@ -11,6 +11,7 @@ from hub_client import HubClient
 from matrix import LOGIN, Row
 from scene import Scene
 
+PASSING = {"django_session", "federation_agent", "audit_audithead"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Django admin's addresses without a name: a redirect of old addresses, and the page for what is not there.
 NAMELESS = {"<path:object_id>/", "(?P<url>.*)$"}
@@ -79,9 +80,10 @@ def got(row: Row, scene: Scene, answer: Any) -> int | str:
     return status
 
 
-def content() -> list[str]:
+def content() -> dict[str, list[Any]]:
     """All rows of the database but sessions, what is known of agents' last calls, and refusals in the audit."""
     with connect(connection.settings_dict["NAME"]) as database:
-        lines = list(database.iterdump())
-    passing = ('"django_session"', '"federation_agent"', '"audit_audithead"')
-    return [line for line in lines if "'denied'" not in line and not any(word in line for word in passing)]
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in set(tables) - PASSING}
+    found["audit_auditentry"] = [row for row in found["audit_auditentry"] if "denied" not in row]
+    return found

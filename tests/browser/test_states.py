@@ -1,5 +1,7 @@
 """The portal in each state of a run: nothing grave for axe, nothing too wide, whoever looks and in whichever theme."""
 
+import signal
+
 import front_desk
 import pytest
 from harness import Hub
@@ -13,9 +15,9 @@ PAGES = ("/", "/rounds/", "/models/", "/hospitals/")
 def looks_right(page: Page, *paths: str) -> None:
     """The pages, on a desk and on a phone."""
     for path in paths or PAGES:
+        page.goto(path)
         for width in (PHONE, DESK):
             page.set_viewport_size({"width": width, "height": 900})
-            page.goto(path)
             assert findings(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
@@ -28,8 +30,14 @@ def test_a_run_that_runs_is_paused_and_is_aborted(window: Window, hub: Hub, them
     admin.fill("#run-rounds", "900")
     press(admin, "#start", "#abort")
     expect(admin.locator("#hospitals .card-note")).to_contain_text("of 900")
-    looks_right(admin)
-    looks_right(reader)
+    # One hospital stands still: the round waits for it, and the pages are looked at in peace.
+    agent = hub.processes.process("brain-mri c")
+    agent.send_signal(signal.SIGSTOP)
+    try:
+        looks_right(admin)
+        looks_right(reader)
+    finally:
+        agent.send_signal(signal.SIGCONT)
     admin.goto("/")
     admin.click("#pause")
     expect(admin.locator("#resume")).to_be_visible()

@@ -21,6 +21,22 @@ from apps.audit import denials
 from apps.federation import live
 from apps.federation.models import Federation
 
+# What a conftest.py takes from here.
+__all__ = [
+    "cast",
+    "clean_hub",
+    "clock",
+    "enrolled",
+    "hub",
+    "in_loop",
+    "north",
+    "own_keys",
+    "snapshot",
+    "south",
+    "stranger",
+    "world",
+]
+
 LOOP_SECONDS = 240
 
 
