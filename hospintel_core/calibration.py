@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
 # A model that is never wrong on a set would ask for 0, one that guesses for infinity.
 COLDEST: Final = 0.25
-HOTTEST: Final = 10.0
+HOTTEST: Final = 100.0
 BINS: Final = 15
 _STEPS: Final = 60
 _DIGITS: Final = 4

@@ -64,6 +64,7 @@ def main() -> int:
                 _take_all(chromium, f"http://127.0.0.1:{port}", password)
                 _take_states(chromium, f"http://127.0.0.1:{port}", password)
                 _take_job(chromium, f"http://127.0.0.1:{port}", _told(log, demo, r"doctor / (\S+)"))
+                _take_validation(chromium, f"http://127.0.0.1:{port}", password)
                 _take_links(chromium, f"http://127.0.0.1:{port}", password)
                 _take_first_admin(chromium, Path(folder), port + 1)
         finally:
@@ -185,6 +186,23 @@ def _scan(label: int, number: int) -> dict[str, object]:
     file = io.BytesIO()
     phantoms.draw(label, np.random.default_rng((label, number))).save(file, "PNG")
     return {"name": f"{number}.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def _take_validation(chromium: Browser, address: str, password: str) -> None:
+    """Take the validation set: brought, and in use."""
+    page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
+    _sign_in(page, password)
+    page.goto("/validation/")
+    for label, name in enumerate(CLASSES):
+        files = [_scan(label, 100 + number) for number in range(12)]
+        page.set_input_files("#files", files)  # type: ignore[arg-type] # as Playwright takes them
+        page.select_option("#class-name", name)
+        page.click("#send")
+        page.wait_for_selector("#added")
+    _save_all_looks(page, "validation-brought")
+    page.click("#use")
+    page.wait_for_selector("#measured-head", timeout=PATIENCE * 1000)
+    _save_all_looks(page, "validation-ready")
 
 
 def _take_links(chromium: Browser, address: str, password: str) -> None:
