@@ -87,6 +87,8 @@ _FORMATS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE rounds ADD COLUMN trained TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE rounds ADD COLUMN epochs TEXT NOT NULL DEFAULT ''",
     ),
+    # Each run counts its rounds anew: two of the same number are told apart by it.
+    ("ALTER TABLE rounds ADD COLUMN run_id TEXT NOT NULL DEFAULT ''",),
 )
 SCHEMA_VERSION: Final = len(_FORMATS)
 _CHANGES: Final = frozenset(
@@ -110,8 +112,9 @@ _CHANGES: Final = frozenset(
 class Row:
     """One task. `manifest` is the hub's signed manifest as it came (JSON); times are ms UTC, sizes bytes.
 
-    `version` and `model` (SHA-256) name what was received. As JSON, empty until it is known: `report`, how good that is
-    on the validation scans; `trained`, how many scans of each class trained; `epochs`, loss and accuracy of each epoch.
+    `version` and `model` (SHA-256) name what was received; `run_id` is empty in rows of older agents. As JSON, empty
+    until it is known: `report`, how good the model is on the validation scans; `trained`, how many scans of each class
+    trained; `epochs`, loss and accuracy of each epoch.
     """
 
     round_id: UUID
@@ -136,6 +139,7 @@ class Row:
     report: str
     trained: str
     epochs: str
+    run_id: str
 
     @property
     def final(self) -> bool:
@@ -174,6 +178,7 @@ class Journal:
         federation: str,
         number: int,
         manifest: str,
+        run_id: str = "",
         version: int | None = None,
         model: str = "",
         issued_ms: int = 0,
@@ -186,9 +191,9 @@ class Journal:
         with self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO rounds"
-                " (round_id, kind, federation, number, state, manifest, version, model, started_ms, changed_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (str(round_id), kind, federation, number, State.TASK, manifest, version, model, now, now),
+                " (round_id, kind, federation, number, state, manifest, run_id, version, model, started_ms, changed_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (str(round_id), kind, federation, number, State.TASK, manifest, run_id, version, model, now, now),
             )
             self._db.execute(
                 "UPDATE rounds SET state = ?, manifest = ?, version = ?, model = ?,"

@@ -152,6 +152,7 @@ class Service:
             federation=manifest.federation,
             number=manifest.round,
             manifest=json.dumps(signed.to_wire()),
+            run_id=str(manifest.run_id),
             version=manifest.version,
             model=manifest.model,
             issued_ms=manifest.issued_ms,

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.table import Table
 
@@ -18,10 +19,13 @@ from client_agent.hub import NO_ROUND, Hub
 from client_agent.journal import Journal, Row
 from client_agent.train import measure_current
 from hospintel_core import metrics, signing
+from hospintel_core.errors import KeyFileError
 
 log = logging.getLogger(__name__)
 
 SHOWN_TASKS = 10
+# Of a run's id; the sheet of rounds has it whole.
+SHOWN_DIGITS = 8
 
 
 def enrolment(done: Enrolment) -> None:
@@ -48,19 +52,19 @@ def status(home: Home, config: Config) -> AgentError | None:
     """Print the enrolment, the hub's state and the last tasks; returns what is wrong with the hub or the token."""
     rows = _latest(home)
     failed = _check_hub(config, rows[0].round_id if rows else NO_ROUND)
-    fingerprint = signing.fingerprint(config.identity)
     print(f"agent       {config.agent_id} of {config.hospital}")
+    print(f"its key     {_own_fingerprint(home)}")
     print(f"home        {home.folder}")
     print(f"federation  {config.federation}")
     print(f"hub         {config.hub}: {'reachable, token valid' if failed is None else describe(failed).code}")
-    print(f"identity    {fingerprint}")
+    print(f"hub's key   {signing.fingerprint(config.identity)}")
     if config.first_identity:
         print(f"            follows {signing.fingerprint(config.identity_at_enrolment)}, pinned at enrolment")
     if not rows:
         print("No task yet.")
         return failed
     table = Table(box=None, pad_edge=False)
-    for name in ("round", "task", "state"):
+    for name in ("run", "round", "task", "state"):
         table.add_column(name)
     for name in ("scans", "seconds", "MB up", "MB down", "at (UTC)"):
         table.add_column(name, justify="right")
@@ -94,6 +98,14 @@ def raw(text: str) -> None:
     sys.stdout.flush()
 
 
+def _own_fingerprint(home: Home) -> str:
+    """The fingerprint of the agent's own key, as people compared it at enrolment; else why it cannot be told."""
+    try:
+        return signing.fingerprint(signing.read_private_key(home.key, Ed25519PrivateKey).public_key())
+    except KeyFileError as error:
+        return f"{error.detail} ({error.code})"
+
+
 def _latest(home: Home) -> list[Row]:
     if not home.journal.exists():
         return []
@@ -116,6 +128,7 @@ def _check_hub(config: Config, round_id: UUID) -> AgentError | None:
 def _cells(row: Row) -> tuple[str, ...]:
     moment = datetime.fromtimestamp(row.changed_ms / 1000, UTC)
     return (
+        row.run_id[:SHOWN_DIGITS] or "-",
         str(row.number),
         row.kind,
         f"{row.state} ({row.code})" if row.code else str(row.state),

@@ -32,7 +32,7 @@ def test_a_new_identity_is_followed_pinned_logged_and_shown(
     assert f"{newest} follows {first}" in caplog.text
     assert agent.home.config.stat().st_mode & 0o777 == 0o600
     shown = command.run("status", "--home", str(agent.home.folder)).stdout
-    assert f"identity    {newest}\n            follows {first}, pinned at enrolment\n" in shown
+    assert f"hub's key   {newest}\n            follows {first}, pinned at enrolment\n" in shown
 
 
 def test_the_chain_is_asked_for_once_a_rotation(agent: Agent, hub: HubDouble, clock: SteppedClock) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from agent_program import Command
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hub_double import HubDouble
 from hub_http import answer
 
 from client_agent.config import Home
 from client_agent.sheet import COLUMNS, _cell
-from hospintel_core import metrics
+from hospintel_core import metrics, signing
 from hospintel_core.architectures import CLASSES
 
 DOC = Path(__file__).parents[2] / "docs" / "agent.md"
@@ -31,6 +32,11 @@ def test_a_round_is_told_as_the_hub_learned_it(command: Command, hub: HubDouble,
     report = round_.updates[0].report
     assert report is not None
     assert report.accuracy is not None
+    assert row["run"] == str(round_.manifest.run_id)
+    shown = command.run("status", "--home", str(home.folder)).stdout
+    key = signing.read_private_key(home.key, Ed25519PrivateKey).public_key()
+    assert f"its key     {signing.fingerprint(key)}\n" in shown
+    assert re.search(rf"^{row['run'][:8]} +3 +train +ACCEPTED", shown, re.MULTILINE)
     told = (row["hospital"], row["round"], row["task"], row["state"], row["code"], row["version"], row["model"])
     assert told == ("North Clinic", "3", "train", "ACCEPTED", "", "9", hub.current)
     assert float(row["accuracy"]) == pytest.approx(report.accuracy, abs=1e-6)
