@@ -36,7 +36,7 @@ def plain_fingerprint(text: str) -> str:
     """A fingerprint that a person typed or pasted, as 64 small hex digits; ValueError for anything else."""
     plain = re.sub(r"[\s:]", "", text).lower()
     if not _FINGERPRINT.fullmatch(plain):
-        message = "a fingerprint has 64 hex digits"
+        message = f"a fingerprint has 64 hex digits (0-9, a-f), this one has {len(plain)} characters"
         raise ValueError(message)
     return plain
 

@@ -158,6 +158,23 @@ HUB_HINTS: Final[dict[str, str]] = {
     "too_many_attempts": "nothing to do: the next round starts afresh",
 }
 
+# What helps against the core's refusals that have no hint of their own, for who runs an agent.
+_KEY_GONE: Final = "restore identity.pem and config.json from a backup, or enrol anew into another --home"
+CORE_HINTS: Final[dict[str, str]] = {
+    "key_missing": _KEY_GONE,
+    "key_unreadable": _KEY_GONE,
+    "key_kind": _KEY_GONE,
+    "dataset_missing": "give the folder or zip file of class folders as --data, with its whole path",
+    "dataset_unreadable": "unpack the zip file and give the folder as --data",
+    "no_scans": "put PNG, JPEG or DICOM scans into the class folders",
+    "archive_too_large": "unpack the zip file and give the folder as --data",
+    "too_many_entries": "unpack the zip file and give the folder as --data",
+    "unsafe_entry": "unpack the zip file and give the folder as --data",
+    "duplicate_entry": "unpack the zip file and give the folder as --data",
+    "unknown_architecture": "update the agent to the hub's version",
+    "unknown_codec": "update the agent to the hub's version",
+}
+
 
 class Failure(NamedTuple):
     """How a failure is shown and which exit code it ends the command with."""
@@ -179,7 +196,7 @@ def describe(error: AgentError | core.CoreError) -> Failure:
     if isinstance(error, AgentError):
         return Failure(error.exit_code, error.code, error.detail, error.hint or HUB_HINTS.get(error.code, ""))
     exit_code = next(number for kind, number in CORE_EXIT_CODES if isinstance(error, kind))
-    return Failure(exit_code, error.code, error.detail, error.hint)
+    return Failure(exit_code, error.code, error.detail, error.hint or CORE_HINTS.get(error.code, ""))
 
 
 def needs_a_person(error: AgentError | core.CoreError) -> bool:

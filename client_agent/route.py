@@ -17,6 +17,8 @@ from client_agent.errors import HubUnreachableError, SetupError, printable
 # In the order in which programs read them; the small spelling wins.
 PROXY_VARIABLES: Final = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
+_CA_FILE: Final = "it must be a PEM file (its first line is -----BEGIN CERTIFICATE-----) that this user may read"
+
 
 @dataclass(frozen=True)
 class Route:
@@ -153,7 +155,7 @@ def tls_context(ca: Path | None) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=ca)
         except (OSError, ssl.SSLError) as error:
-            raise SetupError("config_broken", f"the CA file {ca} cannot be read: {error}") from error
+            raise SetupError("config_broken", f"the CA file {ca} cannot be read: {error}", _CA_FILE) from error
     elif _has_roots():
         # Not httpx's own list: a hospital puts the CA of its TLS-inspecting proxy into the machine's store.
         context = ssl.create_default_context()

@@ -51,6 +51,8 @@ LONGEST_CELL: Final = 8_000
 # separators than ours (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA: Final = re.compile(r"((?:^|[,;|\t])[\s\"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
+_WRITABLE: Final = "give --output a file in a folder that this user may write"
+
 Cell = str | int | None
 
 
@@ -89,7 +91,7 @@ def write_sheet(path: Path, text: str) -> None:
             raise SetupError("output_unwritable", f"{path} is not a file", "leave --output away to write to stdout")
         write_private(path, text.encode())
     except OSError as error:
-        raise SetupError("output_unwritable", f"could not write {path}: {error.strerror}") from error
+        raise SetupError("output_unwritable", f"could not write {path}: {error.strerror}", _WRITABLE) from error
 
 
 def _values(row: Row, config: Config) -> dict[str, Cell]:

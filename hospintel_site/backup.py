@@ -81,7 +81,9 @@ def restore_backup(source: Path, *, force: bool) -> Path | None:
     models = Path(settings.MODEL_DIR)
     occupied = [path for path in (database, models, Path(settings.UPLOAD_DIR), settings.QUEUE_DIR) if _in_use(path)]
     if occupied and not force:
-        raise BackupError(f"{occupied[0]} is in use. --force moves what is there aside and restores in its place.")
+        raise BackupError(
+            f"There is a hub here already: {occupied[0]}. --force moves what is there aside and restores in its place."
+        )
     with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.VAR) as scratch:
         folder = Path(scratch)
         _extract(source, folder)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 GENESIS = "0" * 64
+FINGERPRINT = 64
 # What reading a file raises that somebody has made up.
 ODD = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 ENTRY_FIELDS = {
@@ -261,6 +262,9 @@ def main() -> int:
     """Verify, and say how it went."""
     asked = arguments()
     pinned = "".join(character for character in asked.fingerprint.lower() if character not in " :")
+    if pinned and (len(pinned) != FINGERPRINT or set(pinned) - set("0123456789abcdef")):
+        print(f"error: a fingerprint has {FINGERPRINT} hex digits, this one has {len(pinned)}", file=sys.stderr)
+        return 2
     try:
         kept = []
         for path in asked.checkpoint:

@@ -13,7 +13,7 @@ from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, 
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.pipeline.validate import by_hub
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
-from apps.federation.words import Advice, failure, refusal
+from apps.federation.words import Advice, counted, failure, refusal
 
 
 def newest_round(federation: Federation) -> Round | None:
@@ -120,7 +120,7 @@ def headline(now: Standing) -> str:
         if run.state == RunState.PAUSED:
             return _why_paused(run)
         need = federation.min_updates
-        return f"The run waits until {need} agents are online; {now.online} are."
+        return counted(f"The run waits until {need} agents are online; {now.online} are.")
     return _in_progress(round_, now.progress)
 
 
@@ -130,6 +130,7 @@ def _in_progress(round_: Round, far: "Progress") -> str:
     waiting = f", waiting on {', '.join(far.missing)}" if far.missing and far.collecting else ""
     doing = {"COLLECTING": "collecting", "AGGREGATING": "aggregating", "EVALUATING": "evaluating"}[round_.state]
     said = f"Round {round_.number} of {run.rounds} is {doing}: {far.accepted} of {far.expected} updates{waiting}."
+    said = counted(said)
     return f"{said} The run is paused after it." if run.state == RunState.PAUSED else said
 
 

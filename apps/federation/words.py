@@ -1,5 +1,6 @@
 """What people are told: refusals and failures with cause and next step, and audit events as sentences."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -285,7 +286,16 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known["failure"] = failure(str(facts.get("reason", ""))).cause
     known["ended"] = "withdrew an enrolment code" if facts.get("withdrawn") else "let an enrolment code expire"
     known["settings"] = _settings(facts)
-    return told.format_map(known)
+    return counted(told.format_map(known))
+
+
+_PLURALS = re.compile(r"(?<![\w.])1 (agent|update|round|scan|checkpoint|entrie)s\b( hold\b)?")
+
+
+def counted(text: str) -> str:
+    """Return a sentence with one of a thing in the singular."""
+    told = _PLURALS.sub(lambda found: f"1 {found[1].replace('entrie', 'entry')}{' holds' if found[2] else ''}", text)
+    return told.replace("; 1 are", "; 1 is").replace("1 agent are", "1 agent is")
 
 
 def _settings(facts: Facts) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from client_agent.clock import Stop
 from client_agent.config import Config, Home
@@ -13,6 +13,9 @@ from client_agent.errors import AgentError, describe
 from hospintel_core import architectures
 from hospintel_core.architectures import Architecture
 from hospintel_core.errors import CoreError
+
+# Nothing is failed without a word on what to do.
+NOBODY_KNOWS: Final = "try again in some minutes; if it stays so, tell the hub's administrator this line"
 
 
 class Status(StrEnum):
@@ -68,7 +71,7 @@ def failed(check: str, code: str, found: str, remedy: str, **facts: Any) -> Find
 def failure(check: str, error: AgentError | CoreError) -> Finding:
     """What a round would end with."""
     told = describe(error)
-    return failed(check, told.code, told.detail, told.hint)
+    return failed(check, told.code, told.detail, told.hint or NOBODY_KNOWS)
 
 
 def skipped(check: str, why: str) -> Finding:

