@@ -6,6 +6,7 @@ import time
 import uuid
 
 import pytest
+from django.conf import settings
 from site_agent import report
 
 from apps.federation.models import ModelVersion, Round, Run
@@ -108,6 +109,22 @@ def test_what_a_crash_in_retention_left_is_deleted_later(hub, north, south, tmp_
     assert hub.files() == set()
     round_.refresh_from_db()
     assert round_.state == "PUBLISHED"
+
+
+def test_what_a_power_cut_left_of_a_file_is_deleted_later(hub):
+    kept = hub.federation.current.digest
+    whole = storage.head_path(kept)
+    begun = [whole.with_name(f".{kept}.safetensors.01.tmp"), settings.UPLOAD_DIR / "scans" / "owner" / ".scan.01.tmp"]
+    for path in begun:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half of it")
+    tick.housekeeping()
+    assert all(path.exists() for path in begun)
+    for path in [whole, *begun]:
+        make_old(path)
+    tick.housekeeping()
+    assert not any(path.exists() for path in begun)
+    assert whole.exists()
 
 
 def test_a_round_key_whose_round_never_came_to_be_is_erased_later(hub):

@@ -141,6 +141,14 @@ def forgotten_sealed(before: float) -> dict[UUID, Path]:
     return {UUID(path.stem): path for path in folder.glob("*.hspu") if modified(path) < before}
 
 
+def unfinished_files(before: float) -> list[Path]:
+    """Return what `write_file` had begun, before a time, when its process died."""
+    roots = (settings.MODEL_DIR, settings.UPLOAD_DIR)
+    # Unlike glob, a walk goes on where a folder disappears under it.
+    files = [Path(folder) / name for root in roots for folder, _, names in os.walk(root) for name in names]
+    return [path for path in files if path.match(".*.tmp") and modified(path) < before]
+
+
 def adopt_sealed(part: Path, update_id: UUID) -> None:
     """Turn a finished upload into the ciphertext of an update, durably."""
     target = sealed_path(update_id)

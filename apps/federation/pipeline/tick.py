@@ -80,7 +80,7 @@ def housekeeping() -> None:
     tokens.forget_old_tokens()
     validation.tidy()
     limit = time.time() - PART_SECONDS
-    for path in storage.forgotten_uploads(limit):
+    for path in storage.forgotten_uploads(limit) + storage.unfinished_files(limit):
         path.unlink(missing_ok=True)
     # A web process that died just before the row was there left its ciphertext.
     sealed = storage.forgotten_sealed(limit)
