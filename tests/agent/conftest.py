@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_program import Command, config_of, opened, rows, wait_until
+from agent_program import Command, opened
 from hub_double import HubDouble
 from stepped_clock import SteppedClock
 
@@ -14,9 +14,6 @@ from client_agent.clock import Stop
 from client_agent.config import Home
 from client_agent.enrol import enrol
 from hospintel_core.phantoms import write_folder
-
-# Of agent_program.py; tests on their way may still ask for them here.
-__all__ = ["Command", "config_of", "opened", "rows", "wait_until"]
 
 PER_CLASS = 12
 

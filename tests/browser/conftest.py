@@ -9,10 +9,7 @@ import front_desk
 import pytest
 from harness import Federation, Hub
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
-from portal import Window, draw, sign_in
-
-# Of portal.py; tests on their way may still ask for them here.
-__all__ = ["Window", "draw", "sign_in"]
+from portal import Window, draw
 
 HOSPITALS = 3
 # Only ever reached by a test that fails, and by a machine many times slower than ours.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import front_desk
 import pytest
-from conftest import Window, sign_in
 from harness import Hub
 from playwright.sync_api import Browser, Page, expect
+from portal import Window, sign_in
 from test_every_page import DESK, PHONE, findings
 
 WORKER_MS = 120_000

@@ -8,9 +8,6 @@ import pytest
 from drawn import draw_scans
 from harness import Federation, Found, Hub
 
-# Of drawn.py; tests on their way may still ask for it here.
-__all__ = ["draw_scans"]
-
 HOSPITALS = 3
 PER_CLASS = 12
 
