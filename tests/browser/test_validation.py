@@ -11,8 +11,9 @@ from test_analyse import choose, saved, shown
 from test_every_page import findings
 from test_workbench import PER_CLASS, WORKER_MS, zipped
 
-from hospintel_core import phantoms
+from hospintel_core import architectures, phantoms
 from hospintel_core.architectures import CLASSES
+from hospintel_core.domain import FOLDS, fit, summary
 
 # What the page's worker says of a scan, asked for as the page does.
 ASK = """(bytes) => new Promise((resolve, reject) => {
@@ -70,3 +71,26 @@ def test_an_administrator_brings_a_validation_set_and_deletes_it(window: Window,
     expect(page.locator("h1")).to_contain_text("There is no validation set")
     expect(page.locator("#ended")).to_contain_text("Deleted")
     assert findings(page) == []
+
+
+COMPARE = """async ([domain, features, depth]) => {
+  const { compare } = await import("/static/js/analyse/domain.js");
+  return compare(domain, Float32Array.from(features), depth);
+}"""
+
+
+def test_the_page_compares_the_features_of_a_large_base_as_python_does(window: Window) -> None:
+    vgg, rng = architectures.get("vgg16-head256"), np.random.default_rng(31)
+    labels = np.repeat(np.arange(len(CLASSES)), FOLDS)
+    features = np.maximum(rng.normal(0, 1, (len(labels), vgg.feature_dim)), 0).astype(np.float32)
+    features += labels[:, None].astype(np.float32) / 4
+    known = fit(summary(vgg, features), labels, len(CLASSES))
+    dark = np.zeros(vgg.feature_dim, np.float32)
+    strange = np.abs(rng.normal(0, 1, vgg.feature_dim)).astype(np.float32) ** 4
+    page = window().new_page()
+    page.goto("/accounts/login/")
+    for one, is_unlike in ((features[0], False), (strange, True), (dark, True)):
+        distance = float(known.distances(summary(vgg, one[None]))[0])
+        told = page.evaluate(COMPARE, [known.to_dict(), one.tolist(), 512])
+        assert told == {"distance": pytest.approx(distance, rel=1e-6), "unlike": is_unlike}
+    assert page.evaluate(COMPARE, [None, dark.tolist(), 512]) is None
