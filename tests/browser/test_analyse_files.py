@@ -92,3 +92,10 @@ def test_files_that_mean_no_good_are_refused_with_a_sentence(page: Page, tmp_pat
         for name, (code, _) in FILES.items()
     }
     assert found == wanted
+
+
+def test_who_was_signed_out_meanwhile_is_told(page: Page, tmp_path: Path) -> None:
+    page.context.clear_cookies()
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(encode(dataset(ramp(), stored=12)))
+    assert choose(page, path) == "signed_out"
