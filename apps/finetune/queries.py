@@ -113,6 +113,7 @@ _WORDS = {
     "lease_lost": "The lease ended before the job did. Take it again and begin a new job.",
     "job_old": "The job was not finished in time.",
     "worker_lost": "The worker died over this job three times. Try fewer scans, and look into the hub's log.",
+    "hub_disk_full": "The hub's disk is full. An administrator makes room; then begin a new job.",
     "scan_gone": "Its scans are gone from the hub's disk. Begin a new job.",
     "scan_damaged": "A scan was damaged on the hub's disk. Begin a new job.",
     "training_not_finite": "The training diverged. Lower the learning rate of the federation's plan.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "in_loop",
     "north",
     "own_keys",
+    "small_disk",
     "snapshot",
     "south",
     "stranger",
@@ -153,3 +155,23 @@ def in_loop():
         return main()
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str, int], Path]]:
+    """Mount file systems that hold so many kilobytes; they are gone after the test."""
+    mounted: list[Path] = []
+
+    def mount(name: str, kilobytes: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        options = ["-t", "tmpfs", "-o", f"size={kilobytes}k,mode=700", "tmpfs"]
+        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting a small file system is not allowed here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -5,12 +5,12 @@ A limit on file sizes would not do: it fails with another error (EFBIG), and onl
 
 import shutil
 import sqlite3
-import subprocess
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from full_disk import filled
 from hub_driver import assert_refused
 from site_agent import payload
 from world import DATABASE, database_file
@@ -18,40 +18,6 @@ from world import DATABASE, database_file
 from apps.federation.models import Agent, Update
 from apps.federation.pipeline import storage
 from hospintel_core import weights
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount file systems that hold so many kilobytes; they are gone after the test."""
-    mounted = []
-
-    def mount(name, kilobytes):
-        folder = tmp_path / name
-        folder.mkdir()
-        options = ["-t", "tmpfs", "-o", f"size={kilobytes}k,mode=700", "tmpfs"]
-        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting a small file system is not allowed here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextmanager
-def filled(folder):
-    """Fill a disk to its last byte; make room again at the end."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as handle, suppress(OSError):
-        while True:
-            handle.write(bytes(4096))
-    assert shutil.disk_usage(folder).free == 0
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 @pytest.fixture

@@ -129,7 +129,13 @@ class ScansView(AdminView):
         responses={
             200: BroughtAnswer,
             **person_refusals(
-                {400: "bad_request class_unknown", 409: "validation_state", 413: "body_too_large", 422: _NO_SCANS}
+                {
+                    400: "bad_request class_unknown",
+                    409: "validation_state",
+                    413: "body_too_large",
+                    422: _NO_SCANS,
+                    507: "hub_disk_full",
+                }
             ),
         },
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID, uuid4
 
+from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Refusal
 from apps.federation.pipeline.vault import Vault
 from hospintel_core import bundle, intake
@@ -106,6 +107,7 @@ def take(
 
     Raises:
         VaultError: the owner's scans were erased in the meantime.
+        Refusal: `hub_disk_full` (507); none of the files is kept then.
     """
     done, sealed = Added(), list[Sealed]()
     try:
@@ -118,6 +120,8 @@ def take(
             sealed.append(one)
             vault.write(owner, one.scan_id, scan.png)
         keep(sealed, done)
+    except OSError as error:
+        raise storage.disk_refusal(error) from error
     finally:
         kept = {scan.pk for scan in done.scans}
         for one in sealed:

@@ -67,7 +67,8 @@ def add(
         The set, None where it would have no scan at all, and what became of the files.
 
     Raises:
-        Refusal: `validation_state` (409) where the set is being prepared, or another was begun in the same moment.
+        Refusal: `validation_state` (409) where the set is being prepared, or another was begun in the same moment;
+            `hub_disk_full` (507).
     """
     found = coming(federation.pk)
     if found is not None and found.state != ValidationState.RECEIVING:

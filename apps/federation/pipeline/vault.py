@@ -54,7 +54,18 @@ class Vault:
         return self._scans() / str(owner) / f"{scan_id}.bin"
 
     def create(self, owner: UUID) -> None:
-        """Make the key and the folder of an owner."""
+        """Make the key and the folder of an owner; neither stays where the other cannot be made.
+
+        Raises:
+            Refusal: `hub_disk_full` (507).
+        """
+        try:
+            self._make(owner)
+        except OSError as error:
+            self.erase(owner)
+            raise storage.disk_refusal(error) from error
+
+    def _make(self, owner: UUID) -> None:
         self._keys().mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._key_path(owner), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

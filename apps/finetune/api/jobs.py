@@ -115,7 +115,12 @@ class JobsView(WorkbenchView):
         responses={
             201: JobAnswer,
             **person_refusals(
-                {400: "bad_request", 403: "workbench_off", 409: "base_unknown job_active lease_lost"},
+                {
+                    400: "bad_request",
+                    403: "workbench_off",
+                    409: "base_unknown job_active lease_lost",
+                    507: "hub_disk_full",
+                },
             ),
         },
     )
@@ -217,7 +222,15 @@ class ScansView(WorkbenchView):
         request={"multipart/form-data": {"type": "object", "properties": _FILES, "required": ["file"]}},
         responses={
             200: AddedAnswer,
-            **person_refusals({400: "bad_request class_unknown", 413: "body_too_large", 422: _NO_SCANS, **WRITE}),
+            **person_refusals(
+                {
+                    400: "bad_request class_unknown",
+                    413: "body_too_large",
+                    422: _NO_SCANS,
+                    507: "hub_disk_full",
+                    **WRITE,
+                }
+            ),
         },
     )
     def post(self, request: Request, job_id: UUID) -> Response:

@@ -52,7 +52,7 @@ def create(user: User, federation: Federation, *, base: ModelVersion | None = No
     """Begin a job from a published version; the current one where none is named.
 
     Raises:
-        Refusal: `workbench_off` (403); `lease_lost`, `job_active` or `base_unknown` (409).
+        Refusal: `workbench_off` (403); `lease_lost`, `job_active` or `base_unknown` (409); `hub_disk_full` (507).
     """
     hospital = hospital_of(user, federation)
     base = base or federation.current

@@ -42,7 +42,7 @@ def add(job: Job, files: incoming.Files, *, label: int | None) -> incoming.Added
         label: the class of the files that no folder names.
 
     Raises:
-        Refusal: `lease_lost` or `job_state` (409).
+        Refusal: `lease_lost` or `job_state` (409), `hub_disk_full` (507).
     """
     # Asked before anything is read, and again when the rows are written.
     with transaction():

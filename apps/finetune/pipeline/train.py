@@ -42,6 +42,11 @@ def train(job_id: UUID) -> None:
         except CoreError as error:
             logger.exception("job %s failed: %s", job_id, error.code)
             _fail(claim, error.code)
+        except OSError as error:
+            if error.errno not in storage.DISK_FULL:
+                raise
+            logger.exception("job %s failed: the disk is full", job_id)
+            _fail(claim, "hub_disk_full")
 
 
 def _fail(claim: Claim, code: str) -> None:
