@@ -37,7 +37,7 @@ PATIENCE = 240
 # What links in the portal lead to beside pages.
 FILES = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
 # Pages below another that are not one of many.
-OWN_NAMES = ("/models/compare/", "/models/lineage/")
+OWN_NAMES = ("/models/compare/", "/models/lineage/", "/models/upload/")
 # The API's pages look the same in both themes, and each waits for what its program draws.
 MANUALS = {"docs": ".opblock", "redoc": "[data-section-id]"}
 
@@ -63,8 +63,8 @@ def main() -> int:
                 chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
                 _take_all(chromium, f"http://127.0.0.1:{port}", password)
                 _take_states(chromium, f"http://127.0.0.1:{port}", password)
-                _take_job(chromium, f"http://127.0.0.1:{port}", _told(log, demo, r"doctor / (\S+)"))
                 _take_validation(chromium, f"http://127.0.0.1:{port}", password)
+                _take_job(chromium, f"http://127.0.0.1:{port}", password, _told(log, demo, r"doctor / (\S+)"))
                 _take_links(chromium, f"http://127.0.0.1:{port}", password)
                 _take_first_admin(chromium, Path(folder), port + 1)
         finally:
@@ -161,25 +161,36 @@ def _take_states(chromium: Browser, address: str, password: str) -> None:
     _save_all_looks(page, "hospital-code")
 
 
-def _take_job(chromium: Browser, address: str, password: str) -> None:
-    """Take a job of the workbench, with its scans and with its report."""
+def _take_job(chromium: Browser, address: str, password: str, doctors: str) -> None:
+    """Take a job of the workbench, with its scans and with its report, and its proposal before an administrator."""
     page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
-    _sign_in(page, password, "doctor")
+    _sign_in(page, doctors, "doctor")
     page.goto("/workbench/")
     page.click("#take")
     page.click("#begin")
     page.wait_for_selector("#bring")
-    for label, name in enumerate(CLASSES):
-        files = [_scan(label, number) for number in range(8)]
-        page.set_input_files("#files", files)  # type: ignore[arg-type] # as Playwright takes them
-        page.select_option("#class-name", name)
-        page.click("#send")
-        page.wait_for_selector("#added")
+    _bring(page, range(8), "#counts")
     _save_all_looks(page, "job-scans")
     page.fill("#epochs", "3")
     page.click("#fine-tune")
     page.wait_for_selector("#report", timeout=PATIENCE * 1000)
     _save_all_looks(page, "job-report")
+    page.click("#propose-button")
+    page.wait_for_selector("#proposal")
+    admin = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
+    _sign_in(admin, password)
+    admin.goto("/models/")
+    admin.wait_for_selector("text=Reason (needed)")
+    _save_all_looks(admin, "models-proposal")
+
+
+def _bring(page: Page, numbers: range, counted: str) -> None:
+    """Send so many scans of each class; `counted`: where the page tells their number by class."""
+    for label, name in enumerate(CLASSES):
+        page.set_input_files("#files", [_scan(label, number) for number in numbers])  # type: ignore[arg-type] # as Playwright takes them
+        page.select_option("#class-name", name)
+        page.click("#send")
+        page.wait_for_selector(f"{counted} dl div:nth-child({label + 1}) dd:text-is('{len(numbers)}')")
 
 
 def _scan(label: int, number: int) -> dict[str, object]:
@@ -193,12 +204,7 @@ def _take_validation(chromium: Browser, address: str, password: str) -> None:
     page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
     _sign_in(page, password)
     page.goto("/validation/")
-    for label, name in enumerate(CLASSES):
-        files = [_scan(label, 100 + number) for number in range(12)]
-        page.set_input_files("#files", files)  # type: ignore[arg-type] # as Playwright takes them
-        page.select_option("#class-name", name)
-        page.click("#send")
-        page.wait_for_selector("#added")
+    _bring(page, range(100, 112), "#coming")
     _save_all_looks(page, "validation-brought")
     page.click("#use")
     page.wait_for_selector("#measured-head", timeout=PATIENCE * 1000)

@@ -19,6 +19,7 @@ let pollTimer = null;
 let retry = 0;
 let isOpen = false;
 let asked = 0;
+let answered = 0;
 
 function say(state, text) {
   line.dataset.live = state;
@@ -48,8 +49,10 @@ async function refresh() {
     if (answer.redirected || answer.status === 403 || answer.status === 404) window.location.reload();
     if (!answer.ok) throw new Error(`the hub answered ${answer.status}`);
     const html = await answer.text();
-    // A slow answer to an older question is not put over a newer one.
-    if (mine === asked) show(html);
+    // A slow answer to an older question is not put over a newer answer.
+    if (mine < answered) return;
+    answered = mine;
+    show(html);
   } catch {
     refreshSoon(POLL_MS);
   }
