@@ -64,6 +64,29 @@ def test_without_its_socket_a_page_still_learns_what_happens(window: Window, hub
     expect(page.locator(".live")).to_have_attribute("data-live", "on", timeout=120_000)
 
 
+SLOW_HUB = """const fast = window.fetch;
+window.fetch = async (address, how) => {
+  if (how?.headers?.["X-Fragment"]) await new Promise((go) => setTimeout(go, 1500));
+  return fast(address, how);
+};"""
+
+
+def test_a_page_keeps_up_where_events_come_faster_than_the_hub_answers(window: Window, hub: Hub) -> None:
+    page = window().new_page()
+    sign_in(page, "alice")
+    page.add_init_script(SLOW_HUB)
+    page.reload()
+    expect(page.locator(".live")).to_have_attribute("data-live", "on")
+    newest = page.locator(".news li").first
+    before = newest.get_attribute("id")
+    for _ in range(40):
+        hub.ask(front_desk.speak_up)
+        page.wait_for_timeout(200)
+        if newest.get_attribute("id") != before:
+            break
+    assert newest.get_attribute("id") != before
+
+
 def hold_what_scripts_ask(route: Route) -> None:
     if route.request.resource_type == "document":
         route.continue_()
