@@ -86,12 +86,29 @@ def test_a_number_of_epochs_that_no_job_has_is_told_beside_its_field(job: Job, d
     assert job.state == "DRAFT"
 
 
-def test_what_a_job_wants_for_is_told_beside_the_button_and_nothing_is_sent_off(hub: Any, job: Job, doctor: User):
+def is_told_of_the_scans(page: str, code: str) -> bool:
+    """Whether a page says it where scans are brought, whose field has the focus, and nothing beside the epochs."""
+    field = r'<input id="files"[^>]* aria-invalid="true" aria-describedby="files-help left-out" autofocus>'
+    told = (
+        rf'<div id="left-out" class="errors" role="alert"><p id="left-out-head">[^<]+<span class="mono">{code}</span>'
+    )
+    at_epochs = re.search(r'<input id="epochs"[^>]*aria-', page) or 'id="not-yet"' in page
+    return bool(re.search(field, page) and re.search(told, page) and not at_epochs)
+
+
+def test_what_a_job_wants_for_is_told_beside_its_scans_and_nothing_is_sent_off(hub: Any, job: Job, doctor: User):
     client = signed_in(doctor)
     send(client, job, ("a.png", png(0, 1)), ("b.png", png(0, 2)), class_name="glioma")
     page = client.post(f"/workbench/{job.pk}/", {"epochs": "3"}).content.decode()
     assert "There is no scan of meningioma, notumor, pituitary" in page
+    assert is_told_of_the_scans(page, "class_missing")
     assert hub.event(code="class_missing")["actor"] == doctor.actor
+    fill(job, 1)
+    assert is_told_of_the_scans(client.post(f"/workbench/{job.pk}/", {"epochs": "3"}).content.decode(), "scans_few")
+    last = send(client, job, ("c.png", png(0, 90))).json()["scans"][0]["id"]
+    page = client.post(f"/workbench/{job.pk}/", {"epochs": "3"}).content.decode()
+    assert is_told_of_the_scans(page, "scan_without_class")
+    assert client.delete(f"/api/v1/jobs/{job.pk}/scans/{last}").status_code == 204
     assert hub.queued() == []
     fill(job)
     assert client.post(f"/workbench/{job.pk}/", {"epochs": "3"}).status_code == 302

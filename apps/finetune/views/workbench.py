@@ -25,6 +25,8 @@ from apps.finetune.states import JOB_WORKING, JobState
 from apps.finetune.tasks import have_trained
 
 DEFAULT_EPOCHS = "5"
+# Why a job is not sent off that is told where its scans are brought.
+OF_ITS_SCANS = {"class_missing", "scans_few", "scan_without_class", "held_out_empty"}
 
 
 @require_safe
@@ -78,6 +80,8 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         if not_yet is None:
             messages.success(request, "The job was sent to the worker.")
             return redirect("finetune:job-page", job.pk)
+        if not_yet.code in OF_ITS_SCANS:
+            refusal, not_yet = not_yet, None
     elif request.method == "POST":
         added, refusal = _add(request, job)
     mine, held = job.owner_id == user.pk, lease.current(job.federation)
