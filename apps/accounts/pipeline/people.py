@@ -12,6 +12,7 @@ from django.utils.text import slugify
 from guardian.shortcuts import assign_perm
 
 from apps.accounts.models import ApiToken, FirstAdminLink, Hospital, Membership, Role, SessionEnd, User, ending, flags
+from apps.accounts.signals import put_out
 from apps.audit.api import record, transaction
 
 FIRST_ADMIN_MINUTES = 30
@@ -72,6 +73,7 @@ def remove_member(user: User, hospital: Hospital, *, actor: str) -> None:
         user.groups.remove(hospital.members_group)
         if removed:
             record("member.remove", actor=actor, obj=user, objects=[hospital], visibility=hospital.visibility)
+            put_out.send(User, user=user, actor=actor, by="hospital")
 
 
 def create_person(username: str, password: str, *, role: Role, actor: str) -> User:
@@ -118,6 +120,7 @@ def change_role(user: User, role: Role, *, actor: str) -> None:
             raise AccountError("role_changed", "Somebody else changed this person's role just now.")
         end_tokens(user)
         record("person.role", actor=actor, obj=user, visibility="admin", was=before, role=str(role))
+        put_out.send(User, user=user, actor=actor, by="role")
     user.refresh_from_db(fields=["role", "is_staff", "is_superuser", "session_epoch"])
 
 
@@ -130,6 +133,8 @@ def set_active(user: User, *, active: bool, actor: str) -> None:
         if User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active, **over):
             end_tokens(user)
             record("person.activate" if active else "person.deactivate", actor=actor, obj=user, visibility="admin")
+            if not active:
+                put_out.send(User, user=user, actor=actor, by="deactivated")
     user.is_active = active
 
 

@@ -21,6 +21,7 @@ from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import SessionEnd, User, ending
 from apps.accounts.pipeline.people import AccountError, end_tokens
+from apps.accounts.signals import put_out
 from apps.audit.api import record, transaction
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def end_sessions(user: User, *, actor: str) -> None:
         User.objects.filter(pk=user.pk).update(**ending(SessionEnd.ADMIN))
         end_tokens(user)
         record("person.sign_out", actor=actor, obj=user, visibility="admin")
+        put_out.send(User, user=user, actor=actor, by="admin")
 
 
 def is_signed_in(user: User) -> bool:

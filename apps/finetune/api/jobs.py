@@ -47,6 +47,8 @@ _FILES: dict[str, Any] = {
 }
 _NO_SCANS = "image_format image_mismatch image_unreadable image_too_large conflicting_label job_full"
 WRITE = {404: "not_found", 409: "lease_lost job_state"}
+# What brings scans, says of them or trains on them.
+WORK = {**WRITE, 403: "workbench_off"}
 
 
 class JobRequest(serializers.Serializer[None]):
@@ -152,7 +154,7 @@ class TrainView(WorkbenchView):
         responses={
             200: JobAnswer,
             **person_refusals(
-                {400: "bad_request epochs_range scan_without_class class_missing scans_few held_out_empty", **WRITE}
+                {400: "bad_request epochs_range scan_without_class class_missing scans_few held_out_empty", **WORK}
             ),
         },
     )
@@ -228,7 +230,7 @@ class ScansView(WorkbenchView):
                     413: "body_too_large",
                     422: _NO_SCANS,
                     507: "hub_disk_full",
-                    **WRITE,
+                    **WORK,
                 }
             ),
         },
@@ -260,7 +262,7 @@ class ScanView(WorkbenchView):
     @extend_schema(
         tags=["Workbench"],
         request=LabelRequest,
-        responses={200: ScanAnswer, **person_refusals({400: "bad_request class_unknown", **WRITE})},
+        responses={200: ScanAnswer, **person_refusals({400: "bad_request class_unknown", **WORK})},
     )
     def patch(self, request: Request, job_id: UUID, scan_id: UUID) -> Response:
         """Say of which class a scan is."""

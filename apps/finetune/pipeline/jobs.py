@@ -35,9 +35,23 @@ def hospital_of(user: User, federation: Federation) -> Hospital | None:
     found = on if everywhere else on.filter(hospital__members_group__user=user, hospital__memberships__user=user)
     first = found.first()
     if first is None:
-        detail = "The workbench is off for your hospital. An administrator switches it on, on the hospital's page."
-        raise Refusal("workbench_off", detail, 403)
+        raise workbench_off()
     return None if everywhere else first.hospital
+
+
+def still_on(job: Job) -> None:
+    """Ask again what was asked at a job's beginning. Raises Refusal(workbench_off, 403) where it was switched off."""
+    on = job.federation.participations.filter(workbench=True)
+    if job.hospital_id:
+        on = on.filter(hospital=job.hospital_id)
+    if not on.exists():
+        raise workbench_off()
+
+
+def workbench_off() -> Refusal:
+    """Return the refusal of what needs the workbench."""
+    detail = "The workbench is off for your hospital. An administrator switches it on, on the hospital's page."
+    return Refusal("workbench_off", detail, 403)
 
 
 def base_of_number(federation: Federation, number: int) -> ModelVersion:
@@ -80,13 +94,14 @@ def fine_tune(job: Job, *, epochs: int) -> None:
 
     Raises:
         Refusal: `epochs_range`, `scan_without_class`, `class_missing`, `scans_few` or `held_out_empty` (400);
-            `lease_lost` or `job_state` (409).
+            `workbench_off` (403); `lease_lost` or `job_state` (409).
     """
     if not 1 <= epochs <= MOST_EPOCHS:
         raise Refusal("epochs_range", f"A job has 1 to {MOST_EPOCHS} epochs.", 400)
     try:
         with transaction():
             lease.guard(job.federation_id, job.token)
+            still_on(job)
             counts = _counted(job)
             changes = {"epochs": epochs, "counts": counts}
             advance(

@@ -116,16 +116,18 @@ def lost() -> Refusal:
     return Refusal("lease_lost", "You do not have the fine-tuning lease (any more). Take it first.", 409)
 
 
-def release(user: User, *, by: str) -> int:
+def release(user: User, *, by: str, actor: str = "") -> int:
     """Give back all leases of a person. Returns how many.
 
     Args:
         user: the holder.
-        by: why, for the audit: "holder" or "logout".
+        by: why, for the audit: "holder" or "logout"; "deactivated", "role", "hospital" or "admin" where somebody else
+            ended what the person may do.
+        actor: who did that; the holder where it is left out.
     """
     count = 0
     for lease in Lease.objects.filter(holder=user, state=LeaseState.HELD):
-        count += _ended(lease, LeaseState.RELEASED, actor=user.actor, by=by)
+        count += _ended(lease, LeaseState.RELEASED, actor=actor or user.actor, by=by)
     return count
 
 

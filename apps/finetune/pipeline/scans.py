@@ -9,7 +9,7 @@ from apps.audit.api import record, transaction
 from apps.federation.pipeline import incoming
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import lease, vault
-from apps.finetune.pipeline.jobs import wrong_state
+from apps.finetune.pipeline.jobs import still_on, wrong_state
 from apps.finetune.states import JobState
 from hospintel_core.dataset import class_of
 
@@ -47,6 +47,7 @@ def add(job: Job, files: incoming.Files, *, label: int | None) -> incoming.Added
     # Asked before anything is read, and again when the rows are written.
     with transaction():
         _writable(job)
+        still_on(job)
     try:
         return incoming.take(
             vault.JOBS, job.pk, files, classes=job.federation.classes, label=label, keep=partial(_keep, job)
@@ -59,6 +60,7 @@ def _keep(job: Job, sealed: list[incoming.Sealed], done: incoming.Added) -> None
     """Write the rows of what was sealed; what is here already, or too much, is told and left out."""
     with transaction():
         _writable(job)
+        still_on(job)
         known = {scan.digest: scan for scan in Scan.objects.filter(job=job)}
         full = ("job_full", f"A job has at most {MOST_SCANS} scans.")
         numbered = incoming.sort_out(sealed, known, done, most=MOST_SCANS, full=full)
@@ -95,9 +97,10 @@ def remove(job: Job, scan: Scan) -> None:
 
 
 def set_class(job: Job, scan: Scan, label: int | None) -> None:
-    """Say of which class a scan of a draft is. Raises Refusal: lease_lost or job_state (409)."""
+    """Say of which class a scan of a draft is. Raises Refusal: workbench_off (403); lease_lost or job_state (409)."""
     with transaction():
         _writable(job)
+        still_on(job)
         Scan.objects.filter(pk=scan.pk).update(label=label)
     scan.label = label
 

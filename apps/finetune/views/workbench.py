@@ -34,11 +34,6 @@ OF_ITS_SCANS = {"class_missing", "scans_few", "scan_without_class", "held_out_em
 def workbench(request: HttpRequest) -> HttpResponseBase:
     """Show who has the lease, and the jobs that the reader may see."""
     user, federation = person(request), federation_of_the_page()
-    try:
-        jobs.hospital_of(user, federation)
-        off = ""
-    except Refusal as refusal:
-        off = refusal.detail
     held = lease.current(federation)
     found = queries.jobs_of(user, federation)
     context = {
@@ -46,7 +41,7 @@ def workbench(request: HttpRequest) -> HttpResponseBase:
         "lease": held,
         "mine": held is not None and held.holder_id == user.pk,
         "minutes": int(lease.duration().total_seconds() // 60),
-        "off": off,
+        "off": _said(lambda: jobs.hospital_of(user, federation)),
         "jobs": found[: queries.SHOWN],
         "bases": queries.bases_of(federation),
         "active": found.filter(owner=user, ended_at=None).first(),
@@ -103,12 +98,22 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "figures": queries.figures_of(job),
         "on_hub": queries.figures_of(job, "validation"),
         "confusions": queries.confusions_of(job),
+        "off": _said(lambda: jobs.still_on(job)) if job.state == JobState.DRAFT else "",
         "most_bytes": MOST_BYTES,
         "most_epochs": jobs.MOST_EPOCHS,
         "most_note": MOST_NOTE,
         "told": queries.told_of(job),
     }
     return show(request, "job", context, folder="finetune")
+
+
+def _said(ask: Callable[[], object]) -> str:
+    """Return with which sentence something is refused; "" where it is not."""
+    try:
+        ask()
+    except Refusal as refusal:
+        return refusal.detail
+    return ""
 
 
 def _add(request: HttpRequest, job: Job) -> tuple[Added | None, Refusal | None]:
