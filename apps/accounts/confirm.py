@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from django.http import HttpRequest
 
 from apps.accounts.pipeline.tokens import is_persons
+from apps.accounts.roles import may
 
-# The address' name, or name/verb -> what is about to be done, as the page says it.
+# The address' name, or name/verb, or (of calls) name/method -> what is about to be done, as the page says it.
 PAGES: Mapping[str, str] = {
     "accounts:second-factor": "set up a second factor",
     "accounts:second-factor-codes": "make new recovery codes",
@@ -27,6 +28,8 @@ PAGES: Mapping[str, str] = {
     "version-decide": "decide which model is in use",
     "run-steer/abort": "abort a run",
     "validation-verb": "change with which scans versions are measured",
+    "finetune:lease-release": "end a lease, and with it a job and its scans",
+    "finetune:job-verb/cancel": "cancel a job, which deletes its scans",
 }
 # Calls that a signed-in browser may make too.
 CALLS: Mapping[str, str] = {
@@ -34,7 +37,11 @@ CALLS: Mapping[str, str] = {
     "steer-run/abort": "abort a run",
     "validation-set": "change with which scans versions are measured",
     "validation-use": "change with which scans versions are measured",
+    "finetune:lease/delete": "end a lease, and with it a job and its scans",
+    "finetune:job-cancel": "cancel a job, which deletes its scans",
 }
+# Asked of administrators alone: to everybody else these are open for what is their own.
+OF_ADMINS = frozenset({"finetune:lease-release", "finetune:job-verb", "finetune:lease", "finetune:job-cancel"})
 # Django admin's pages change things by any form but these.
 ADMIN, ADMIN_LOOKS = "admin", frozenset({"login", "logout", "jsi18n", "autocomplete"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -61,5 +68,7 @@ def asked_of_call(request: HttpRequest) -> str:
 def _listed(table: Mapping[str, str], request: HttpRequest) -> str:
     match = request.resolver_match
     name = match.view_name if match else ""
-    verb = match.kwargs.get("verb", "") if match else ""
+    verb = match.kwargs.get("verb", str(request.method).lower()) if match else ""
+    if name in OF_ADMINS and not may(request.user, "end_leases"):
+        return ""
     return table.get(f"{name}/{verb}") or table.get(name, "")

@@ -19,6 +19,7 @@ from apps.accounts.pipeline import second_factor
 from apps.accounts.session_store import SessionStore
 from apps.audit.api import newest_events
 from apps.federation.models import Run
+from apps.finetune.models import Job, Lease
 
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 PASSWORD, ANSWER = "correct horse battery", "confirm_password"
@@ -173,3 +174,15 @@ def test_who_may_not_is_not_asked_for_nothing_and_strangers_sign_in_first(scene:
     assert client.post(path, {ANSWER: PASSWORD}, headers=BROWSER).status_code == 403
     # What is not in the table asks nobody.
     assert scene.client("admin").post(f"/runs/{scene.open.run_id}/pause", headers=BROWSER).status_code == 302
+
+
+def test_calls_that_end_anothers_lease_or_job_are_refused_and_ones_own_are_not(scene: Scene, clock: Any):
+    admin, cancel = scene.client("admin"), reverse("finetune:job-cancel", kwargs={"job_id": Job.objects.get().pk})
+    for answer in (admin.post_json(cancel, {}), admin.delete("/api/v1/lease")):
+        assert (answer.status_code, answer.json()["code"]) == (403, "confirm_needed")
+    assert (Job.objects.get().state, Lease.objects.get().state) == ("DRAFT", "HELD")
+    # Taking it asks nobody, and neither does ending what is one's own.
+    assert admin.post_json("/api/v1/lease", {}).json()["code"] == "lease_held"
+    owner = scene.client("north_doctor")
+    assert owner.post_json(cancel, {}).status_code == 200
+    assert owner.delete("/api/v1/lease").status_code == 204
