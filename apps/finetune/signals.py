@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_out
 
 from apps.accounts.models import User
-from apps.accounts.signals import put_out
+from apps.accounts.pipeline.leaving import put_out
 from apps.finetune.pipeline.lease import release
 
 

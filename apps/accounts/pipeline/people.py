@@ -12,7 +12,7 @@ from django.utils.text import slugify
 from guardian.shortcuts import assign_perm
 
 from apps.accounts.models import ApiToken, FirstAdminLink, Hospital, Membership, Role, SessionEnd, User, ending, flags
-from apps.accounts.signals import put_out
+from apps.accounts.pipeline.leaving import put_out
 from apps.audit.api import record, transaction
 
 FIRST_ADMIN_MINUTES = 30

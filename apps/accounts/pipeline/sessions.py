@@ -20,8 +20,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import SessionEnd, User, ending
+from apps.accounts.pipeline.leaving import put_out
 from apps.accounts.pipeline.people import AccountError, end_tokens
-from apps.accounts.signals import put_out
 from apps.audit.api import record, transaction
 
 logger = logging.getLogger(__name__)
