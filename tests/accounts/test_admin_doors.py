@@ -186,7 +186,8 @@ def test_a_membership_that_is_deleted_ends_by_the_pipeline(scene: Scene, client:
     address = page(Membership, "delete", scene.memberships["north_doctor"].pk)
     assert client.post(address, {"post": "yes"}).status_code == 302
     assert not person.groups.exists()
-    assert "member.remove" in {event["action"] for event in entries()[-2:]}
+    # The lease goes with it, and the job under it.
+    assert {"member.remove", "lease.released", "job.cancelled"} <= {event["action"] for event in entries()[-4:]}
 
 
 def test_an_agent_is_revoked_by_the_pipeline(scene: Scene, client: HubClient):
