@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from apps.accounts.models import Hospital, Role, User
@@ -19,6 +20,9 @@ from apps.audit import guards
 from apps.audit.denials import forget_denials
 
 SYSTEM = "system:test"
+# How long an example takes is the machine's affair, and machines are shared.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 # Where a hub with its agents runs for as long as the process does; these files have hubs of their own.
 WITH_A_HUB = {"tests/browser", "tests/flows"}
 OWN_HUBS = {
