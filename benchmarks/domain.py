@@ -67,6 +67,14 @@ def _domain(base: backbone.Backbone, test: Sequence[tuple[int, bytes]], scans: A
     for name, found in {"real scans that are not in the set": scans[rest], **strange}.items():
         distances = [one.distances(domain.summary(ARCHITECTURE, found)) > one.threshold for one in known]
         print(f"| {len(found)} {name} | " + " | ".join(f"{far.sum()}" for far in distances) + " |")
+    told = [_nearer(one, scans[place < size], scans[rest]) for one, size in zip(known, SIZES, strict=True)]
+    print("| members told from others (AUC) | " + " | ".join(f"{share:.2f}" for share in told) + " |")
+
+
+def _nearer(known: domain.Domain, members: Any, others: Any) -> float:
+    """Return how often a scan of the set is nearer than one that is not: 1/2 would tell nobody who is in it."""
+    inside, outside = (known.distances(domain.summary(ARCHITECTURE, found)) for found in (members, others))
+    return float((inside[:, None] < outside).mean())
 
 
 def _calibration(train: tuple[Any, Any], test: tuple[Any, Any], in_set: Any) -> None:

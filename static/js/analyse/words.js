@@ -17,7 +17,7 @@ function readBy({ model, milliseconds, byHub, isOffline }, when) {
 
 function calibration({ temperature }) {
   if (temperature) {
-    return { head: "Calibrated.", text: "The probabilities were set right on the hub's validation set: of scans given 80 %, about 80 % are what it says." };
+    return { head: "Calibrated.", text: "How sure the model says it is was set right on the hub's validation set, on average; for one scan it may still be off." };
   }
   const text = "The hub has no validation set for this version: take the probabilities as an order of the classes, not as odds.";
   return { head: "Not calibrated.", text };
