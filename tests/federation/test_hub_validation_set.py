@@ -11,7 +11,8 @@ import pytest
 import time_machine
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connections
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hub_client import HubClient
 from hub_driver import assert_refused
@@ -321,3 +322,13 @@ def test_the_page_tells_what_is_so(hub, cast, admin_client):
     assert "scans of the hub&#x27;s validation set" in full or "scans of the hub's validation set" in full
     bad = admin_client.post("/validation/", {"file": ""})
     assert 'data-code="bad_request"' in bad.text
+
+
+def test_a_set_is_locked_before_its_scans_are_counted(hub, cast):
+    """SQLite has one writer at a time; on PostgreSQL it is this order that keeps scans from coming in between."""
+    found = bring(hub, cast.admin)
+    with CaptureQueriesContext(connection) as seen:
+        validation.use(found, actor=cast.admin.actor)
+    about = [query["sql"] for query in seen if "federation_validation" in query["sql"]]
+    assert about[0].startswith("UPDATE")
+    assert any("federation_validationscan" in sql for sql in about[1:])

@@ -153,9 +153,11 @@ def use(found: ValidationSet, *, actor: str) -> list[Next]:
     """
     try:
         with transaction():
+            # Locks the row: scans that are just being added are in before it, or refused after it.
+            _still_receiving(found)
             counts = counts_of(found)
             few = [f"{name} ({count})" for name, count in counts.items() if count < LEAST_OF_CLASS]
-            if few and found.state == ValidationState.RECEIVING:
+            if few:
                 detail = f"Each class needs at least {LEAST_OF_CLASS} scans. Add scans of {', '.join(few)}."
                 raise Refusal("scans_few", detail, 400)
             scans = ValidationScan.objects.filter(validation_set=found).values_list("label", "digest")
