@@ -146,7 +146,7 @@ def _validation_set(admin: User) -> None:
     ValidationReport.objects.create(
         version=ModelVersion.objects.get(number=1),
         validation_set=ValidationSet.objects.get(),
-        confusion=[],
+        confusion=[[0] * 4] * 4,
         n=0,
         correct=0,
         loss_micro=0,

@@ -23,7 +23,9 @@ def test_two_versions_are_compared_by_a_plain_form(window: Window, theme: str, w
     page = window(theme=theme, width=width).new_page()
     sign_in(page, "dora")
     page.goto("/models/")
-    page.select_option("#compare-form [name=a]", label="Version 2 (round 1)")
+    for field, words in (("a", "Version 2 (round 1"), ("b", "Version 3 (round 2")):
+        option = page.locator(f"#compare-form [name={field}] option", has_text=words)
+        page.select_option(f"#compare-form [name={field}]", option.get_attribute("value"))
     page.click("#compare")
     expect(page.locator("h1")).to_contain_text("version 2")
     expect(page.locator("#measured")).to_contain_text("Pituitary: precision")
@@ -39,6 +41,7 @@ def test_a_mark_of_the_drawing_leads_to_its_version(window: Window) -> None:
         page.goto(path)
         for row in range(page.locator(".lineage li").count()):
             name = page.locator(".lineage li a").nth(row).inner_text()
+            page.locator(".lineage .node").nth(row).scroll_into_view_if_needed()
             box = page.locator(".lineage .node").nth(row).bounding_box()
             assert box is not None
             page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

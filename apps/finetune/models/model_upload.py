@@ -55,3 +55,9 @@ class ModelUpload(models.Model):
 
     def __str__(self) -> str:
         return f"uploaded model {self.digest[:12]} ({self.state})"
+
+    @property
+    def visibility(self) -> str:
+        """Return the audit's word for who may see what becomes of it: its author's hospital, and administrators."""
+        hospital = self.author.memberships.order_by("hospital").values_list("hospital_id", flat=True).first()
+        return f"hospital:{hospital}" if hospital else "admin"

@@ -34,8 +34,6 @@ from hospintel_core.errors import ModelFileError
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
 TICK = "system:tick"
-# What is refused is told to its author on their page, and to administrators: to nobody beside.
-SEEN_BY = "admin"
 MAX_TRIES = 3
 QUEUED_SECONDS = 15
 # Longer than reading can take.
@@ -137,7 +135,7 @@ def _insert(pk: UUID, user: User, federation: Federation, *, note: str, size: in
                 size=size,
                 digest=digest,
                 lease=held.token,
-                visibility=SEEN_BY,
+                visibility=upload.visibility,
             )
     except IntegrityError as error:
         raise _waiting() from error
@@ -188,7 +186,7 @@ def _claim(upload_id: UUID) -> ModelUpload | None:
     try:
         with transaction():
             changes = {"tries": F("tries") + 1, "claimed_at": timezone.now()}
-            advance(upload, ModelUploadState.READING, actor=WORKER, changes=changes, visibility=SEEN_BY)
+            advance(upload, ModelUploadState.READING, actor=WORKER, changes=changes, visibility=upload.visibility)
     except Conflict:
         return None
     return upload
@@ -244,7 +242,7 @@ def _refuse(upload: ModelUpload, code: str, detail: str, answer: Answer | None) 
             actor=WORKER,
             changes=changes,
             outcome="refused",
-            visibility=SEEN_BY,
+            visibility=upload.visibility,
             code=code,
             **cost,
         )
@@ -269,7 +267,7 @@ def due() -> list[UUID]:
 def _give_back(upload: ModelUpload) -> None:
     try:
         with transaction():
-            advance(upload, ModelUploadState.RECEIVED, actor=TICK, visibility=SEEN_BY, reason="worker_lost")
+            advance(upload, ModelUploadState.RECEIVED, actor=TICK, visibility=upload.visibility, reason="worker_lost")
     except Conflict:
         # It was decided in the same moment.
         upload.refresh_from_db()
