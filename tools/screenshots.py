@@ -32,7 +32,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 WIDTHS = {"wide": 1280, "narrow": 390}
 THEMES = ("light", "dark")
 TALLEST = 6000
-COLOURS = 96
+COLOURS = 56
 PATIENCE = 240
 # What links in the portal lead to beside pages.
 FILES = ("/admin/", "/api/", "/static/", "/docs", "/redoc")

@@ -10,8 +10,6 @@ from playwright.sync_api import BrowserContext, Page, expect
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
 
-# What the hub promises in seconds it promises of a machine of its own. One that tests may be shared: so much slower.
-BUSY = 5
 # Scans of a class, and how wide they are.
 PER_CLASS, SIZE = 8, 64
 

@@ -168,21 +168,21 @@ def test_too_much_memory_is_not_to_be_had(evil: Any):
 def test_processor_time_is_bounded(evil: Any, monkeypatch: Any):
     answer = evil("while True: pass", before="confine.CPU_SECONDS = 1")
     assert answer.code == "model_too_costly"
-    assert answer.seconds < 50
+    assert answer.seconds < 20
 
 
 def test_who_waits_for_ever_is_ended(evil: Any, monkeypatch: Any):
     monkeypatch.setattr(apart, "WALL_SECONDS", 1.5)
     answer = evil("import time; time.sleep(60)", before="import time")
     assert answer.code == "model_too_costly"
-    assert answer.seconds < 50
+    assert answer.seconds < 20
 
 
 def test_who_answers_and_stays_is_ended_too(evil: Any, monkeypatch: Any):
     monkeypatch.setattr(apart, "_LAST_SECONDS", 0.5)
     answer = evil("os.write(1, b'Rx')\nos.close(1)\ntime.sleep(60)", before="import time")
     assert answer.code == "model_too_costly"
-    assert answer.seconds < 50
+    assert answer.seconds < 20
 
 
 def test_what_it_started_before_is_ended_with_it(evil: Any, tmp_path: Path):
