@@ -5,9 +5,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from apps.accounts.authentication import PEOPLE
 from apps.audit import checkpoints
-from apps.federation.api.base import HubView
+from apps.federation.api.base import PersonView
 from apps.federation.api.events import number_of
 from apps.federation.api.shapes import person_refusals
 from apps.federation.permissions import allowed
@@ -16,10 +15,9 @@ MOST = 1000
 _LINES = "application/x-ndjson"
 
 
-class CheckpointsView(HubView):
+class CheckpointsView(PersonView):
     """Signed checkpoints of the audit as lines of JSON (docs/audit.md), oldest first."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("check_audit")]
 
     @extend_schema(

@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.audit.api import deny
 from apps.federation.models import Agent, Federation
@@ -171,6 +172,17 @@ class HubView(APIView):
         if isinstance(auth, Agent):
             return auth
         return user if isinstance(user, User) else None
+
+
+class PersonView(HubView):
+    """A call that people make, signed in or by token; `permission_classes` say who of them."""
+
+    authentication_classes = PEOPLE
+
+    @property
+    def user(self) -> User:
+        """Return who calls."""
+        return cast("User", self.request.user)
 
 
 # Agents carry no cookies: there is nothing for a forged cross-site request to ride on.

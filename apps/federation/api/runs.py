@@ -1,6 +1,5 @@
 """Start and steer runs: `/api/v1/federations/<slug>/runs`."""
 
-from typing import cast
 from uuid import UUID
 
 from django.http import Http404
@@ -9,9 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
-from apps.accounts.models import User
-from apps.federation.api.base import HubView
+from apps.federation.api.base import PersonView
 from apps.federation.api.shapes import RunAnswer, person_refusals
 from apps.federation.models import Federation, Run
 from apps.federation.permissions import allowed
@@ -34,10 +31,9 @@ def _answer(run: Run) -> dict[str, object]:
     return {"id": str(run.pk), "rounds": run.rounds, "state": run.state, "plan": run.plan}
 
 
-class RunsView(HubView):
+class RunsView(PersonView):
     """The runs of a federation."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("steer_runs")]
 
     @extend_schema(
@@ -65,16 +61,15 @@ class RunsView(HubView):
             federation,
             rounds=asked.validated_data["rounds"],
             plan=asked.validated_data["plan"],
-            actor=cast("User", request.user).actor,
+            actor=self.user.actor,
         )
         enqueue(following)
         return Response(_answer(run), status=201)
 
 
-class SteerView(HubView):
+class SteerView(PersonView):
     """Pause, resume or abort a run."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("steer_runs")]
 
     @extend_schema(
@@ -84,10 +79,10 @@ class SteerView(HubView):
         request=None,
         responses={200: RunAnswer, **person_refusals({404: "not_found", 409: "run_state"})},
     )
-    def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:
+    def post(self, request: Request, slug: str, run_id: UUID, verb: str) -> Response:  # noqa: ARG002 - DRF's signature
         """Pause, resume or abort a run."""
         run = Run.objects.select_related("federation").filter(pk=run_id, federation=slug).first()
         if run is None or verb not in runs.STEERING:
             raise Http404
-        enqueue(runs.STEERING[verb](run, actor=cast("User", request.user).actor))
+        enqueue(runs.STEERING[verb](run, actor=self.user.actor))
         return Response(_answer(run))

@@ -1,6 +1,6 @@
 """`/api/v1/validation`: the scans on the hub with which versions are measured."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -10,30 +10,16 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
-from apps.accounts.models import User
 from apps.federation import validations
-from apps.federation.api.base import HubView, sent
+from apps.federation.api.base import PersonView, sent
+from apps.federation.api.scan_files import UNREADABLE, files_form, told
 from apps.federation.api.shapes import CopyAnswer, ProblemAnswer, person_refusals
 from apps.federation.models import ValidationSet
 from apps.federation.permissions import allowed
 from apps.federation.pipeline import incoming, validation
-from apps.federation.pipeline.step import Refusal
 from apps.federation.states import ValidationState
 from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page
-
-_FILES: dict[str, Any] = {
-    "file": {
-        "type": "array",
-        "items": {"type": "string", "format": "binary"},
-        "description": "PNG, JPEG or DICOM scans, or zip files of them with class folders; the field may be repeated.",
-    },
-    "class_name": {"type": "string", "description": "The class of the files that no folder names; may be left out."},
-}
-_NO_SCANS = (
-    "image_format image_mismatch image_unreadable image_too_large conflicting_label scan_without_class validation_full"
-)
 
 
 class SetAnswer(serializers.Serializer[None]):
@@ -76,20 +62,14 @@ def set_answer(row: validations.SetRow | None) -> dict[str, Any] | None:
     if row is None:
         return None
     same = ("id", "state", "code", "prepared", "digest", "created_at", "ready_at", "ended_at", "erased_at")
-    told = {name: getattr(row.found, name) for name in same}
-    return {**told, "author": row.found.author.get_username(), "counts": row.counts}
+    columns = {name: getattr(row.found, name) for name in same}
+    return {**columns, "author": row.found.author.get_username(), "counts": row.counts}
 
 
-class AdminView(HubView):
+class AdminView(PersonView):
     """A call about the validation set."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("manage_validation")]
-
-    @property
-    def user(self) -> User:
-        """Return who calls."""
-        return cast("User", self.request.user)
 
     def found(self, set_id: UUID) -> ValidationSet:
         """Return a set. Raises Http404."""
@@ -125,7 +105,7 @@ class ScansView(AdminView):
 
     @extend_schema(
         tags=["Admins"],
-        request={"multipart/form-data": {"type": "object", "properties": _FILES, "required": ["file"]}},
+        request=files_form(),
         responses={
             200: BroughtAnswer,
             **person_refusals(
@@ -133,7 +113,7 @@ class ScansView(AdminView):
                     400: "bad_request class_unknown",
                     409: "validation_state",
                     413: "body_too_large",
-                    422: _NO_SCANS,
+                    422: f"{UNREADABLE} scan_without_class validation_full",
                     507: "hub_disk_full",
                 }
             ),
@@ -147,17 +127,9 @@ class ScansView(AdminView):
         federation = federation_of_the_page()
         label = incoming.label_of(federation.classes, str(request.POST.get("class_name", "")))
         found, added = validation.add(self.user, federation, sent(request), label=label)
-        refused = [vars(problem) for problem in added.refused]
-        if found is None or not (added.scans or added.copies):
-            first = added.refused[0]
-            raise Refusal(first.code, first.detail, 422, refused=refused)
+        left_out = told(added)
         return Response(
-            {
-                "set": set_answer(validations.row(found)),
-                "taken": len(added.scans),
-                "copies": [vars(copy) for copy in added.copies],
-                "refused": refused,
-            }
+            {"set": set_answer(validations.row(found) if found else None), "taken": len(added.scans), **left_out}
         )
 
 

@@ -1,7 +1,7 @@
 """`GET /api/v1/federations/<slug>/versions`: what there is to decide about, to go back to, and to start from."""
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -9,10 +9,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
 from apps.accounts.models import User
 from apps.federation import figures, reviews
-from apps.federation.api.base import HubView
+from apps.federation.api.base import PersonView
 from apps.federation.api.events import number_of
 from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.figures import Hospitals
@@ -51,10 +50,9 @@ class Versions(serializers.Serializer[None]):
     versions = ListedVersion(many=True)
 
 
-class VersionsView(HubView):
+class VersionsView(PersonView):
     """The versions of a federation, for people of its hospitals."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("see_dashboard")]
 
     @extend_schema(
@@ -64,7 +62,7 @@ class VersionsView(HubView):
     )
     def get(self, request: Request, slug: str) -> Response:
         """List versions of the model, whatever their state, the newest first."""
-        user = cast("User", request.user)
+        user = self.user
         federation = Federation.objects.filter(pk=slug).first()
         if federation is None or not is_member(user, federation):
             raise Http404

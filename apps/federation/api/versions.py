@@ -1,6 +1,5 @@
 """Decide about versions: `/api/v1/models/<id>/{publish,reject,rollback}`."""
 
-from typing import cast
 from uuid import UUID
 
 from django.http import Http404
@@ -9,9 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
-from apps.accounts.models import User
-from apps.federation.api.base import HubView
+from apps.federation.api.base import PersonView
 from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.models import ModelVersion
 from apps.federation.permissions import allowed
@@ -25,10 +22,9 @@ class DecisionRequest(serializers.Serializer[None]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
 
 
-class DecideView(HubView):
+class DecideView(PersonView):
     """Publish or reject a held version, or publish an old one again."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("review_models")]
 
     @extend_schema(
@@ -54,7 +50,7 @@ class DecideView(HubView):
             raise Http404
         asked = DecisionRequest(data=request.data)
         asked.is_valid(raise_exception=True)
-        actor = cast("User", request.user).actor
+        actor = self.user.actor
         decided, following = decide(version, verb, actor=actor, reason=asked.validated_data["reason"])
         enqueue(following)
         answer = {name: getattr(decided, name) for name in ("number", "state", "digest", "verdict")}

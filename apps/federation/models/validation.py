@@ -7,8 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.federation.models.kept import Counts, KeptScan
 from apps.federation.states import VALIDATION_COMING, VALIDATION_TRANSITIONS, Transitions, ValidationState
-from hospintel_core.report import Report
 
 
 class ValidationSet(models.Model):
@@ -64,24 +64,13 @@ class ValidationSet(models.Model):
         return sum(self.counts.values())
 
 
-class ValidationScan(models.Model):
-    """One scan of a set, known by its `number` in it: no name of a file is kept.
+class ValidationScan(KeptScan):
+    """One scan of a set; `label` is the index of its class in the federation's order."""
 
-    `digest` is SHA-256 of the PNG made of its pixels; `label` the index of its class in the federation's order.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     validation_set = models.ForeignKey(ValidationSet, on_delete=models.CASCADE, related_name="scans")
-    number = models.PositiveIntegerField()
-    digest = models.CharField(max_length=64)
     label = models.PositiveSmallIntegerField()
-    kind = models.CharField(max_length=10)
-    width = models.PositiveIntegerField()
-    height = models.PositiveIntegerField()
-    created_at = models.DateTimeField(db_default=Now())
 
-    class Meta:
-        ordering = ["number"]
+    class Meta(KeptScan.Meta):
         constraints = [
             models.UniqueConstraint(fields=["validation_set", "digest"], name="validation_scan_once"),
             models.UniqueConstraint(fields=["validation_set", "number"], name="validation_scan_number_once"),
@@ -91,24 +80,11 @@ class ValidationScan(models.Model):
         return f"scan {self.number} of validation set {str(self.validation_set_id)[:8]}"
 
 
-class ValidationReport(models.Model):
-    """What the hub measured with one version on one validation set: integers only."""
+class ValidationReport(Counts):
+    """What the hub measured with one version on one validation set."""
 
     version = models.ForeignKey("federation.ModelVersion", on_delete=models.PROTECT, related_name="validations")
     validation_set = models.ForeignKey(ValidationSet, on_delete=models.PROTECT, related_name="reports")
-    confusion = models.JSONField()
-    n = models.PositiveIntegerField()
-    correct = models.PositiveIntegerField()
-    loss_micro = models.BigIntegerField()
-    created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["version", "validation_set"], name="validated_once")]
-
-    def __str__(self) -> str:
-        return f"{self.correct} of {self.n} right"
-
-    @property
-    def report(self) -> Report:
-        """Return the integers as the core's `Report`."""
-        return Report(tuple(tuple(row) for row in self.confusion), self.loss_micro)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.federation.models.kept import Counts
 from apps.federation.states import VERSION_TRANSITIONS, Transitions, VersionState
-from hospintel_core.report import Report
 
 
 class ModelVersion(models.Model):
@@ -66,8 +66,8 @@ class ModelVersion(models.Model):
         return f"version {self.number}" if self.number else f"{self.state.lower()} {self.digest[:12]}"
 
 
-class Evaluation(models.Model):
-    """What one agent measured with one version on its own validation part: integers only."""
+class Evaluation(Counts):
+    """What one agent measured with one version on its own validation part."""
 
     class Kind(models.TextChoices):
         """Whether the report rode in an update or answers an `evaluate` task."""
@@ -79,19 +79,6 @@ class Evaluation(models.Model):
     agent = models.ForeignKey("federation.Agent", on_delete=models.PROTECT, related_name="evaluations")
     round = models.ForeignKey("federation.Round", on_delete=models.PROTECT, related_name="evaluations")
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    confusion = models.JSONField()
-    n = models.PositiveIntegerField()
-    correct = models.PositiveIntegerField()
-    loss_micro = models.BigIntegerField()
-    created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["round", "agent", "kind"], name="evaluation_once")]
-
-    def __str__(self) -> str:
-        return f"{self.correct} of {self.n} right"
-
-    @property
-    def report(self) -> Report:
-        """Return the integers as the core's `Report`."""
-        return Report(tuple(tuple(row) for row in self.confusion), self.loss_micro)

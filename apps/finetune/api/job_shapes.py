@@ -5,7 +5,6 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.federation.api.shapes import CopyAnswer, ProblemAnswer
-from apps.federation.pipeline.incoming import Added
 from apps.finetune.models import Job, Scan
 from apps.finetune.queries import figures_of
 from apps.finetune.states import JobState
@@ -85,13 +84,4 @@ def scan_answer(scan: Scan, classes: list[str]) -> dict[str, Any]:
     return {
         **{name: getattr(scan, name) for name in same},
         "class_name": None if scan.label is None else classes[scan.label],
-    }
-
-
-def added_answer(added: Added, classes: list[str]) -> dict[str, Any]:
-    """Return what is told of files that were sent."""
-    return {
-        "scans": [scan_answer(scan, classes) for scan in added.scans],
-        "copies": [vars(copy) for copy in added.copies],
-        "refused": [vars(problem) for problem in added.refused],
     }

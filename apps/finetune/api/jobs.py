@@ -1,6 +1,6 @@
 """`/api/v1/jobs`: fine-tuning jobs and their scans."""
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -10,13 +10,11 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
-from apps.accounts.models import User
-from apps.federation.api.base import HubView, sent
+from apps.federation.api.base import PersonView, sent
+from apps.federation.api.scan_files import UNREADABLE, files_form, told
 from apps.federation.api.shapes import VersionAnswer, person_refusals
 from apps.federation.permissions import allowed
 from apps.federation.pipeline.propose import MOST_NOTE
-from apps.federation.pipeline.step import Refusal
 from apps.federation.tasks import enqueue
 from apps.finetune import queries
 from apps.finetune.api.job_shapes import (
@@ -25,7 +23,6 @@ from apps.finetune.api.job_shapes import (
     JobsAnswer,
     ScanAnswer,
     ScansAnswer,
-    added_answer,
     job_answer,
     scan_answer,
 )
@@ -33,19 +30,6 @@ from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import jobs, lease, scans
 from apps.finetune.tasks import have_trained
 
-_FILES: dict[str, Any] = {
-    "file": {
-        "type": "array",
-        "items": {"type": "string", "format": "binary"},
-        "description": "PNG, JPEG or DICOM scans, or zip files of them with class folders; the field may be repeated.",
-    },
-    "class_name": {"type": "string", "description": "The class of the files that no folder names; may be left out."},
-    "folder": {
-        "type": "string",
-        "description": "The folders in which the files lie, as `mine/glioma`; the first that names a class counts.",
-    },
-}
-_NO_SCANS = "image_format image_mismatch image_unreadable image_too_large conflicting_label job_full"
 WRITE = {404: "not_found", 409: "lease_lost job_state"}
 # What brings scans, says of them or trains on them.
 WORK = {**WRITE, 403: "workbench_off"}
@@ -77,16 +61,10 @@ class LabelRequest(serializers.Serializer[None]):
     class_name = serializers.CharField()
 
 
-class WorkbenchView(HubView):
+class WorkbenchView(PersonView):
     """A call of the workbench."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("fine_tune")]
-
-    @property
-    def user(self) -> User:
-        """Return who calls."""
-        return cast("User", self.request.user)
 
     def seen(self, job_id: UUID) -> Job:
         """Return a job that the caller may see. Raises Http404."""
@@ -221,14 +199,16 @@ class ScansView(WorkbenchView):
 
     @extend_schema(
         tags=["Workbench"],
-        request={"multipart/form-data": {"type": "object", "properties": _FILES, "required": ["file"]}},
+        request=files_form(
+            folder="The folders in which the files lie, as `mine/glioma`; the first that names a class counts."
+        ),
         responses={
             200: AddedAnswer,
             **person_refusals(
                 {
                     400: "bad_request class_unknown",
                     413: "body_too_large",
-                    422: _NO_SCANS,
+                    422: f"{UNREADABLE} job_full",
                     507: "hub_disk_full",
                     **WORK,
                 }
@@ -243,11 +223,8 @@ class ScansView(WorkbenchView):
         job = self.own(job_id)
         folder, name = (str(request.POST.get(field, "")) for field in ("folder", "class_name"))
         added = scans.add(job, sent(request), label=scans.label_by_folder(job, folder, name))
-        answer = added_answer(added, job.federation.classes)
-        if added.refused and not (added.scans or added.copies):
-            first = added.refused[0]
-            raise Refusal(first.code, first.detail, 422, refused=answer["refused"])
-        return Response(answer)
+        left_out = told(added)
+        return Response({"scans": [scan_answer(scan, job.federation.classes) for scan in added.scans], **left_out})
 
 
 class ScanView(WorkbenchView):

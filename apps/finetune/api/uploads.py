@@ -1,6 +1,6 @@
 """`POST /upload_model`, and what became of the model."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
@@ -10,10 +10,8 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.authentication import PEOPLE
-from apps.accounts.models import User
 from apps.accounts.roles import may
-from apps.federation.api.base import HubView
+from apps.federation.api.base import PersonView
 from apps.federation.api.shapes import person_refusals
 from apps.federation.permissions import allowed
 from apps.federation.pipeline.step import Refusal
@@ -28,10 +26,9 @@ _FIELDS: dict[str, Any] = {
 }
 
 
-class UploadModelView(HubView):
+class UploadModelView(PersonView):
     """A model that was trained elsewhere."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("fine_tune")]
     parser_classes = [MultiPartParser]
 
@@ -59,23 +56,22 @@ class UploadModelView(HubView):
         file = request.FILES.get("file")
         if not isinstance(file, UploadedFile):
             raise Refusal("bad_request", "Send the model as the multipart field `file`.", 400)
-        user = cast("User", request.user)
+        user = self.user
         upload = upload_model.receive(user, file.chunks(), note=request.POST.get("note", ""))
         have_model_read(upload.pk)
         message = "Model received. It is read, and then waits for review."
         return Response({"message": message, "uploaded_by": user.get_username(), "id": str(upload.pk)})
 
 
-class UploadView(HubView):
+class UploadView(PersonView):
     """One uploaded model."""
 
-    authentication_classes = PEOPLE
     permission_classes = [allowed("fine_tune")]
 
     @extend_schema(tags=["Workbench"], responses={200: UploadAnswer, **person_refusals({404: "not_found"})})
-    def get(self, request: Request, upload_id: UUID) -> Response:
+    def get(self, request: Request, upload_id: UUID) -> Response:  # noqa: ARG002 - DRF's signature
         """Tell what became of an uploaded model: of one's own, or of anybody's for who reviews models."""
-        user = cast("User", request.user)
+        user = self.user
         upload = ModelUpload.objects.select_related("author", "version").filter(pk=upload_id).first()
         if upload is None or (upload.author_id != user.pk and not may(user, "review_models")):
             raise Http404

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.federation.models.kept import KeptScan
 from apps.federation.states import Transitions
 from apps.finetune.states import JOB_ACTIVE, JOB_TRANSITIONS, JobState
 
@@ -68,25 +69,13 @@ class Job(models.Model):
         return self.state in JOB_ACTIVE
 
 
-class Scan(models.Model):
-    """One scan of a job, known by its `number` in it: no name of a file is kept.
+class Scan(KeptScan):
+    """One scan of a job; `label` is the index of its class in the federation's order, null until somebody says it."""
 
-    The pixels lie encrypted in the uploads folder. `digest` is SHA-256 of the PNG made of them; `label` the index of
-    its class in the federation's order, null until somebody says which.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="scans")
-    number = models.PositiveIntegerField()
-    digest = models.CharField(max_length=64)
     label = models.PositiveSmallIntegerField(null=True)
-    kind = models.CharField(max_length=10)
-    width = models.PositiveIntegerField()
-    height = models.PositiveIntegerField()
-    created_at = models.DateTimeField(db_default=Now())
 
-    class Meta:
-        ordering = ["number"]
+    class Meta(KeptScan.Meta):
         constraints = [
             models.UniqueConstraint(fields=["job", "digest"], name="scan_once"),
             models.UniqueConstraint(fields=["job", "number"], name="scan_number_once"),
