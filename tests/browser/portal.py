@@ -26,6 +26,14 @@ def sign_in(page: Page, name: str) -> None:
     page.wait_for_load_state()
 
 
+def opened(window: Window, name: str, path: str) -> Page:
+    """A page of the portal, for somebody who has signed in."""
+    page = window().new_page()
+    sign_in(page, name)
+    page.goto(path)
+    return page
+
+
 def press(page: Page, selector: str, then: str) -> None:
     """Press what leads to a page with another element on it, and wait until that page's scripts are there, too."""
     page.click(selector)

@@ -12,7 +12,7 @@ import pytest
 from harness import Hub
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
-from portal import Window, sign_in
+from portal import Window, opened, sign_in
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, RLELossless, generate_uid
 from test_every_page import PHONE, findings, focus_by_tab
@@ -74,10 +74,7 @@ def shown(page: Page) -> list[float]:
 @pytest.fixture
 def page(window: Window) -> Page:
     """The page, open for a doctor."""
-    page = window().new_page()
-    sign_in(page, "dora")
-    page.goto("/analyse/")
-    return page
+    return opened(window, "dora", "/analyse/")
 
 
 def test_a_scan_is_read_and_no_request_carries_it(page: Page, hub: Hub) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dicom_files import compressed, dataset, encode, ramp
 from playwright.sync_api import Page, expect
-from portal import Window, sign_in
+from portal import Window, opened
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from test_intake_hostile import FILES
 
@@ -31,10 +31,7 @@ COMPRESSED = "dicom_compressed"
 @pytest.fixture
 def page(window: Window) -> Page:
     """The page, open for a doctor."""
-    page = window().new_page()
-    sign_in(page, "dora")
-    page.goto("/analyse/")
-    return page
+    return opened(window, "dora", "/analyse/")
 
 
 def choose(page: Page, path: Path) -> str:

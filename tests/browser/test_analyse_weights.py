@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from portal import Window, sign_in
+from portal import Window, opened
 
 from hospintel_core import browser
 
@@ -21,10 +21,7 @@ READ = """async ([text, isDeflated]) => {
 @pytest.fixture
 def page(window: Window) -> Page:
     """The page, open for a doctor."""
-    page = window().new_page()
-    sign_in(page, "dora")
-    page.goto("/analyse/")
-    return page
+    return opened(window, "dora", "/analyse/")
 
 
 @pytest.mark.parametrize("bits", browser.BITS)

@@ -23,17 +23,6 @@ from apps.finetune.pipeline import jobs, lease
 from apps.finetune.pipeline import train as training
 
 
-@pytest.fixture
-def doctor(hub: Any, cast: Any) -> User:
-    switch_on(cast.north)
-    return cast.north_doctor
-
-
-@pytest.fixture
-def job(doctor: User) -> Job:
-    return begin(doctor)
-
-
 def test_the_folders_of_a_file_say_its_class_and_what_is_said_by_hand_comes_second(job: Job, doctor: User):
     client = signed_in(doctor)
     places = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import validating
-from bench import begin, fill, png, send, signed_in, switch_on
+from bench import begin, fill, png, send, signed_in
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from full_disk import filled
@@ -20,12 +20,6 @@ from apps.finetune.pipeline import jobs, lease
 from apps.finetune.pipeline import train as training
 
 SAID = "The hub&#x27;s disk is full."
-
-
-@pytest.fixture
-def doctor(hub: Any, cast: Any) -> User:
-    switch_on(cast.north)
-    return cast.north_doctor
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from bench import begin, fill, png, send, signed_in, switch_on, zipped
+from bench import fill, png, send, signed_in, switch_on, zipped
 from django.conf import settings
 from test_lease import at_once
 from validating import ready_set
@@ -20,17 +20,6 @@ from apps.finetune import tasks
 from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import claim, finish, jobs, lease, vault
 from apps.finetune.pipeline import train as training
-
-
-@pytest.fixture
-def doctor(hub: Any, cast: Any) -> User:
-    switch_on(cast.north)
-    return cast.north_doctor
-
-
-@pytest.fixture
-def job(doctor: User) -> Job:
-    return begin(doctor)
 
 
 def files_of(job: Job) -> list[Path]:

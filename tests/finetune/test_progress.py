@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from bench import begin, fill, switch_on
+from bench import fill
 from hub_socket import socket_of
 
 from apps.finetune import queries
@@ -18,9 +18,7 @@ EPOCHS = [{"epoch": 1, "loss": 0.5, "accuracy": 0.75}, {"epoch": 2, "loss": 0.25
 
 
 @pytest.fixture
-def job(hub: Any, cast: Any) -> Job:
-    switch_on(cast.north)
-    job = begin(cast.north_doctor)
+def job(job: Job) -> Job:
     fill(job)
     return job
 

@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import pytest
-from bench import begin, fill, png, signed_in, switch_on
+from bench import fill, png, signed_in
 
 from apps.accounts.models import Role, User
 from apps.accounts.pipeline import people, sessions
@@ -14,7 +14,7 @@ from apps.federation.pipeline.enrol import switch_workbench
 from apps.federation.pipeline.step import Refusal
 from apps.federation.visibility import visibilities
 from apps.finetune import tasks
-from apps.finetune.models import Scan
+from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import jobs, lease, scans, upload_model
 from apps.finetune.states import JobState
 from hospintel_core import h5
@@ -29,9 +29,7 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.fixture
-def job(hub: Any, cast: Any) -> Any:
-    switch_on(cast.north)
-    job = begin(cast.north_doctor)
+def job(job: Job) -> Job:
     fill(job)
     return job
 
