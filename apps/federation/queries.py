@@ -22,7 +22,7 @@ def newest_round(federation: Federation) -> Round | None:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Situation:
     """Where a federation stands, read once, so that no two parts of a page tell of two moments.
 
     `run` is the one in progress, `round` the one in progress or the last one.
@@ -44,15 +44,15 @@ class Standing:
         return Agent.objects.active().of(self.federation.pk).seen_since(since).count()
 
 
-def standing(federation: Federation) -> Standing:
+def situation(federation: Federation) -> Situation:
     """Read where a federation stands."""
     round_ = newest_round(federation)
     # The run of an open round came with it.
     run = round_.run if round_ is not None and round_.run.state in RUN_ACTIVE else active_run(federation)
-    return Standing(federation, run, round_)
+    return Situation(federation, run, round_)
 
 
-def status(now: Standing) -> dict[str, Any]:
+def status(now: Situation) -> dict[str, Any]:
     """Return what `GET /status` answers: where the federation stands, and nothing about any one hospital."""
     federation, round_ = now.federation, now.round
     active = round_ is not None and round_.is_active
@@ -106,7 +106,7 @@ def active_run(federation: Federation) -> Run | None:
     return federation.runs.filter(state__in=RUN_ACTIVE).first()
 
 
-def headline(now: Standing) -> str:
+def headline(now: Situation) -> str:
     """Return the first line of the dashboard: what is going on."""
     federation, run, round_ = now.federation, now.run, now.round
     if run is None:
@@ -245,7 +245,7 @@ def update_rows(round_: Round, hospitals: Hospitals) -> list[UpdateRow]:
     return rows
 
 
-def trouble(now: Standing, hospitals: Hospitals) -> list[Advice]:
+def trouble(now: Situation, hospitals: Hospitals) -> list[Advice]:
     """Return what needs somebody's attention now, the most urgent first."""
     found = []
     federation, round_ = now.federation, now.round

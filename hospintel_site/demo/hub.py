@@ -13,7 +13,7 @@ from apps.accounts.models import Role
 from apps.accounts.pipeline import add_member, create_hospital, create_person
 from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.pipeline import bootstrap, enrol, keys, model_files, runs, storage
-from apps.federation.queries import headline, standing
+from apps.federation.queries import headline, situation
 from apps.federation.states import RoundState, RunState
 from apps.federation.tasks import enqueue
 from hospintel_core.architectures import Architecture
@@ -94,7 +94,7 @@ def watch(run_id: UUID, options: Options, processes: Processes, say: Callable[[s
 
 
 def _what_goes_on(federation: Federation) -> str:
-    return headline(standing(federation))
+    return headline(situation(federation))
 
 
 def _measured_versions(run: Run) -> list[ModelVersion]:

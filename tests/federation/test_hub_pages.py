@@ -116,10 +116,10 @@ def test_where_enough_updates_are_in_a_round_closes_when_its_grace_is_over(hub, 
     closes = round_.quorum_at + timedelta(seconds=100)
     body = browser(cast.reader).get("/", headers=BROWSER).content.decode()
     assert f'It closes <time datetime="{closes.isoformat()}" data-until>' in body
-    assert queries.status(queries.standing(hub.federation))["deadline"] == closes.isoformat()
+    assert queries.status(queries.situation(hub.federation))["deadline"] == closes.isoformat()
     hub.configure(deadline=50)
     at_last = round_.first_accepted_at + timedelta(seconds=50)
-    assert queries.status(queries.standing(hub.federation))["deadline"] == at_last.isoformat()
+    assert queries.status(queries.situation(hub.federation))["deadline"] == at_last.isoformat()
 
 
 def test_the_dashboard_reads_the_round_once_so_that_no_two_parts_tell_of_two_moments(hub, cast, north, south):
@@ -137,12 +137,12 @@ def test_nobody_waits_for_a_hospital_whose_agent_was_revoked(hub, cast, north, s
     north.take_part()
     hub.work()
     assert (
-        queries.headline(queries.standing(hub.federation))
+        queries.headline(queries.situation(hub.federation))
         == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic."
     )
     # The round itself closes only with the next look at it.
     Agent.objects.filter(pk=south.row.pk).update(state="REVOKED")
-    assert queries.headline(queries.standing(hub.federation)) == "Round 1 of 1 is collecting: 1 of 1 update."
+    assert queries.headline(queries.situation(hub.federation)) == "Round 1 of 1 is collecting: 1 of 1 update."
     assert queries.progress(hub.current_round()).expected == 1
 
 
@@ -152,7 +152,7 @@ def test_who_came_late_is_among_the_expected(hub, cast, north, south):
     south.take_part()
     hub.work()
     assert (
-        queries.headline(queries.standing(hub.federation))
+        queries.headline(queries.situation(hub.federation))
         == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on North Clinic."
     )
     hub.finish_honestly(north)

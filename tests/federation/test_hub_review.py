@@ -62,7 +62,7 @@ def current(hub):
 
 
 def test_a_held_version_is_published_all_the_same_and_the_run_goes_on_from_it(hub, held, admin, north):
-    assert queries.headline(queries.standing(hub.federation)) == (
+    assert queries.headline(queries.situation(hub.federation)) == (
         f"The run is paused: version {held.digest[:12]} is held until an admin publishes or rejects it."
     )
     answer = decide(admin, held, "publish", reason="scanner change")
@@ -91,7 +91,7 @@ def test_a_held_version_is_rejected_for_good(hub, held, admin):
     assert current(hub) == before
     for verb in ("publish", "reject", "rollback"):
         assert_refused(decide(admin, held, verb, reason="again"), 409, "version_state")
-    assert queries.headline(queries.standing(hub.federation)) == "The run is paused."
+    assert queries.headline(queries.situation(hub.federation)) == "The run is paused."
     typed("run", "resume")
     hub.work()
     assert (hub.current_round().base, hub.current_round().attempt) == (before, 2)

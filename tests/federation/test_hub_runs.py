@@ -113,7 +113,7 @@ def test_an_update_that_an_aborted_run_left_unused_raises_no_alarm(hub, north, s
     steer(admin, round_.run, "abort")
     hub.work()
     assert north.status(round_.pk)["code"] == "run_aborted"
-    assert queries.trouble(queries.standing(hub.federation), None) == []
+    assert queries.trouble(queries.situation(hub.federation), None) == []
     place = next(found for found in places(hub.federation, round_, None) if found.hospital == "North Clinic")
     assert (place.said, [rung.state for rung in place.rungs][-1]) == ("Not used", "ahead")
     told = next(item for item in newest(cast.admin, 20) if item.did.startswith("refused an update"))

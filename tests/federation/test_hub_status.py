@@ -104,22 +104,22 @@ def test_programs_get_a_sign_of_life_and_browsers_the_login(hub):
 
 
 def test_the_headline_says_what_is_going_on(hub, north, south):
-    assert queries.headline(queries.standing(hub.federation)) == (
+    assert queries.headline(queries.situation(hub.federation)) == (
         "Nothing has been trained yet. Enrol the hospitals' agents and start a run."
     )
     hub.start_run()
-    assert queries.headline(queries.standing(hub.federation)) == "The run waits until 2 agents are online; 0 are."
+    assert queries.headline(queries.situation(hub.federation)) == "The run waits until 2 agents are online; 0 are."
     for agent in (north, south):
         agent.poll()
     hub.work()
     north.take_part()
     hub.work()
     assert (
-        queries.headline(queries.standing(hub.federation))
+        queries.headline(queries.situation(hub.federation))
         == "Round 1 of 1 is collecting: 1 of 2 updates, waiting on South Clinic."
     )
     hub.finish_honestly(south)
-    assert queries.headline(queries.standing(hub.federation)) == "The agents are evaluating the run's last version."
+    assert queries.headline(queries.situation(hub.federation)) == "The agents are evaluating the run's last version."
 
 
 def events_of(person, after=0):

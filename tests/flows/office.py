@@ -105,9 +105,9 @@ def revoke(hospital: str) -> None:
 
 def online(slug: str) -> int:
     from apps.federation.models import Federation
-    from apps.federation.queries import standing, status
+    from apps.federation.queries import situation, status
 
-    return int(status(standing(Federation.objects.get(pk=slug)))["clients_online"])
+    return int(status(situation(Federation.objects.get(pk=slug)))["clients_online"])
 
 
 def run_state(run_id: str) -> str:

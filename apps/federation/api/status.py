@@ -12,7 +12,7 @@ from apps.federation.api.shapes import Identity, Status
 from apps.federation.models import Federation, HubKey
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
-from apps.federation.queries import standing, status
+from apps.federation.queries import situation, status
 from hospintel_site.openapi import refusals
 
 
@@ -28,7 +28,7 @@ class StatusView(APIView):
         federation = Federation.objects.select_related("current").filter(pk=slug).first()
         if federation is None:
             raise Http404
-        return Response(status(standing(federation)))
+        return Response(status(situation(federation)))
 
 
 class PublicKeyView(APIView):

@@ -32,7 +32,7 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
     """Show what is going on: run, hospitals, the current model and its history, rounds, news."""
     user, federation = person(request), federation_of_the_page()
     hospitals = own_hospitals(user)
-    now = queries.standing(federation)
+    now = queries.situation(federation)
     versions = queries.version_rows(federation, hospitals)
     # A version is measured some time after it was published: until then the figures are those of the one before.
     told = next((row for row in versions if row.measured.report is not None), None)

@@ -41,7 +41,7 @@ def rounds(request: HttpRequest) -> HttpResponseBase:
         "rounds",
         {
             "federation": federation,
-            "headline": queries.headline(queries.standing(federation)),
+            "headline": queries.headline(queries.situation(federation)),
             "page": page if page.paginator.count else None,
             "runs": run_rows(federation, list(page), user, first=page.number == 1),
         },
