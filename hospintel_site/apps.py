@@ -21,4 +21,4 @@ class HubAdminConfig(AdminConfig):
     """Puts HubAdminSite where `django.contrib.admin.site` is used."""
 
     default = False
-    default_site = "hospintel_site.admin.HubAdminSite"
+    default_site = "hospintel_site.admin_site.HubAdminSite"

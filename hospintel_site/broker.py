@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import redis
+from django.conf import settings
 from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.encoding import str_to_bytes
@@ -17,6 +19,9 @@ from kombu.utils.json import dumps
 
 SCHEME = "folder"
 LONGEST_WAIT = 0.2
+# For looking at the queue from outside: who asks waits for the answer.
+LOOK_SECONDS = 2.0
+QUEUES = ("default", "training")
 
 
 class Channel(filesystem.Channel):
@@ -50,3 +55,17 @@ class Transport(filesystem.Transport):
 def register() -> None:
     """Make `folder://` known to kombu."""
     TRANSPORT_ALIASES[SCHEME] = "hospintel_site.broker:Transport"
+
+
+def waiting() -> dict[str, int]:
+    """Return how many messages lie in each queue. Raises OSError where the broker does not answer."""
+    if not settings.REDIS_URL:
+        names = os.listdir(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])  # noqa: PTH208 - raises if gone
+        return {queue: sum(name.endswith(f".{queue}.msg") for name in names) for queue in QUEUES}
+    with redis.Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=LOOK_SECONDS, socket_timeout=LOOK_SECONDS
+    ) as server:
+        try:
+            return {queue: int(server.llen(queue)) for queue in QUEUES}
+        except redis.RedisError as error:
+            raise OSError(str(error)) from error

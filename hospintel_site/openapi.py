@@ -47,6 +47,25 @@ class Alive(serializers.Serializer[None]):
     status = serializers.CharField()
 
 
+class Checks(serializers.Serializer[None]):
+    """What the hub needs: each `ok`, `failed`, or `unknown` where the database has to tell and does not answer."""
+
+    database = serializers.CharField()
+    broker = serializers.CharField()
+    storage = serializers.CharField()
+    migrations = serializers.CharField()
+    keys = serializers.CharField()
+    tick = serializers.CharField()
+    workers = serializers.CharField()
+
+
+class Readiness(serializers.Serializer[None]):
+    """Whether the hub can do its work."""
+
+    status = serializers.CharField()
+    checks = Checks()
+
+
 def refusals(by_status: dict[int, str]) -> dict[int, OpenApiResponse]:
     """Return the error responses of a call.
 

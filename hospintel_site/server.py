@@ -359,6 +359,7 @@ def main() -> None:
 
     # They need the applications that asgi loads.
     from apps.audit.denials import count_unknown, start_flusher  # isort: skip  # noqa: PLC0415
+    from hospintel_site.processes import start_beating  # isort: skip  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="python -m hospintel_site.server")
     parser.add_argument("--bind", default=settings.BIND)
@@ -377,7 +378,9 @@ def main() -> None:
             on_refusal=partial(count_unknown, "request.body"),
         )
         finish = start_flusher(on_error=lambda error: logger.error("Refused calls could not be written: %s", error))
+        finish_beating = start_beating("web")
         server.run()
+        finish_beating()
         finish()
     except (OSError, ValueError, CannotListenError) as error:
         sys.exit(f"error: {error}")

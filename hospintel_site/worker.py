@@ -3,14 +3,57 @@
 import os
 import sys
 import warnings
+from typing import Any
 
+from celery.bootsteps import StartStopStep
 from celery.exceptions import SecurityWarning
+from django.db import connections
 
 from hospintel_site.celery import app
 from hospintel_site.lifetime import end_with_supervisor
 
 # Training takes every core and gigabytes; one at a time. The others are short.
 CONCURRENCY = {"default": 2, "training": 1}
+
+
+def life_of(queue: str) -> type[StartStopStep]:
+    """Return the step of a worker's start that gives signs of life, from the loop in which it takes messages."""
+
+    class Life(StartStopStep):
+        """With a broker that is away the loop stands still, and with it the signs of life."""
+
+        requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+
+        def __init__(self, worker: Any, **options: Any) -> None:
+            super().__init__(worker, **options)
+            from hospintel_site.processes import BEAT_SECONDS, Beating  # noqa: PLC0415 - needs the models
+
+            self._beating, self._every = Beating(queue), BEAT_SECONDS
+            self._timer: Any = None
+
+        def start(self, worker: Any) -> None:
+            self._beat()
+            self._timer = worker.timer.call_repeatedly(self._every, self._beat)
+
+        def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+            if self._timer is not None:
+                self._timer.cancel()
+            self._beating.leave()
+            _let_go()
+
+        def _beat(self) -> None:
+            self._beating.beat()
+            _let_go()
+
+    return Life
+
+
+def _let_go() -> None:
+    """Close the connections: processes that are forked later must not find them open."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if hasattr(connection, "close_pool"):
+            connection.close_pool()
 
 
 def main() -> None:
@@ -22,6 +65,7 @@ def main() -> None:
         sys.exit(f"error: there is no queue {queue!r}; choose one of {', '.join(CONCURRENCY)}.")
     # Said for the sake of object formats that run code when read; ours is JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
+    app.steps["worker"].add(life_of(queue))
     # Prefork: a solo pool would lose its task when it is stopped. TensorFlow is imported inside tasks alone: once it
     # has worked, it does not survive a fork.
     app.worker_main(

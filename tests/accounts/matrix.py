@@ -38,6 +38,8 @@ def _said_of_link(scene: Scene, answer: Any) -> str:
 
 PUBLIC = [
     row("healthz", "GET", everyone=200),
+    # Nothing ticks or works in the scene.
+    row("readyz", "GET", everyone=503),
     *(row(name, "GET", everyone=200) for name in ("schema", "docs", "redoc")),
     row("index", "GET", what="by a program", everyone=200),
     page("index", what="by a browser", people=200),

@@ -43,6 +43,7 @@ from apps.federation.models import (
 from apps.federation.pipeline import enrol, storage, validation
 from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import jobs, lease, scans
+from hospintel_site.models import Process, Timing
 
 # Who calls. The outsider is a doctor who belongs to no hospital; Island's hospital takes part in no federation.
 PEOPLE = ("admin", "north_doctor", "north_user", "south_doctor", "south_user", "outsider")
@@ -187,6 +188,8 @@ def build_scene() -> Scene:
     ApiToken.objects.create(user=owner, token_hash="b" * 64, hint="hip_bbbb", expires_at=timezone.now())
     Reading.objects.create(user=owner, kid="k")
     LoginAttempts.objects.create(key="a" * 64, count=1, until=timezone.now())
+    Process.objects.create(pk=uuid.uuid4(), kind="web", version="1")
+    Timing.objects.create(what="request", name="status", outcome="2xx")
     _upload(people["north_doctor"])
     _job(people["north_doctor"], world.cast.north)
     _validation_set(people["admin"])

@@ -5,6 +5,7 @@ Erasing the round key when its round ends is what makes a captured upload unread
 """
 
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -84,6 +85,13 @@ def ensure_keys() -> None:
                 f"The database knows the {kind.lower()} key {active.kid} but {_path(kind, active.kid)} is not there.",
                 "Restore the keys folder from its own backup, or point HOSPINTEL_KEYS at it.",
             )
+
+
+def are_there() -> bool:
+    """Return whether the files of the active identity and RSA key are there and may be read; none is opened."""
+    active = HubKey.objects.filter(state=KeyState.ACTIVE).values_list("kind", "kid")
+    paths = [_path(kind, kid) for kind, kid in active]
+    return len(paths) >= len(HubKey.Kind) and all(os.access(path, os.R_OK) for path in paths)
 
 
 def rotate(kind: HubKey.Kind, *, actor: str) -> HubKey:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, close_old_connections
 
 from apps.federation.pipeline import tick
 from apps.federation.tasks import enqueue
+from hospintel_site.processes import Beating
 
 logger = logging.getLogger(__name__)
 HOUSEKEEPING_EVERY = 60
@@ -29,12 +30,16 @@ class Command(BaseCommand):
         stop = threading.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: stop.set())
-        looks = 0
+        if options["once"]:
+            self._look(housekeeping=True)
+            return
+        looks, beating = 0, Beating("tick")
         while not stop.is_set():
+            beating.beat()
             self._look(housekeeping=looks % HOUSEKEEPING_EVERY == 0)
             looks += 1
-            if options["once"] or stop.wait(options["interval"]):
-                return
+            stop.wait(options["interval"])
+        beating.leave()
 
     def _look(self, *, housekeeping: bool) -> None:
         try:
