@@ -23,7 +23,7 @@ SMOKE ?=
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test lint docs wheel bench clean lock
+.PHONY: help demo run test test-browser lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -49,8 +49,11 @@ demo: $(VENV)/.hub ## hospitals train one model together (HOSPITALS ROUNDS EPOCH
 run: $(VENV)/.hub ## the hub: web, workers, tick; Ctrl-C ends it
 	@$(PY) manage.py up --port $(PORT)
 
-test: $(VENV)/.dev ## all tests
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.dev ## the tests that need nothing but Python
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/browser
+
+test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
 
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .
