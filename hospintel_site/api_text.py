@@ -20,7 +20,9 @@ it: the original nine). Analysing a scan is for the page, which sends it to nobo
 
 | who | calls | what to know |
 | --- | --- | --- |
-| doctor | `POST login`, `POST lease` | Signing in takes the lease if it is free; `mine` says who has it. |
+| doctor | `POST login`, `POST lease` | Signing in takes the lease if it is free; `mine` says who has it. \
+For doctors whose hospital takes part: others are signed in, without it, \
+and get `not_a_member` for what follows. |
 | | `GET model` | While it is written: 503, and `Retry-After` says when to ask again. |
 | | `POST jobs`, then `POST jobs/<id>/scans` for each class | Any number of `file` fields, at most 32 MB a call; what \
 was left out is in `refused`. |

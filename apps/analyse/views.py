@@ -26,19 +26,15 @@ from apps.federation.api.files import serve
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.export_model import Export, file_path, want_export
+from apps.federation.pipeline.membership import NOT_A_MEMBER, is_member, require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page, person
-from apps.federation.visibility import is_member
 from hospintel_site.callers import client_address
 from hospintel_site.wasm import WASM
 
 RETRY_AFTER = "2"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-NOT_A_MEMBER = (
-    "Scans are read for people of the hospitals that train this model, and your account belongs to none of them. "
-    "An administrator adds you to your hospital, on the page People."
-)
 View = Callable[Concatenate[HttpRequest, ...], HttpResponseBase]
 
 
@@ -48,11 +44,12 @@ def for_members(view: View) -> View:
     @wraps(view)
     @require("analyse")
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if is_member(person(request), federation_of_the_page()):
-            return view(request, *args, **kwargs)
-        refusal = Refusal("not_a_member", NOT_A_MEMBER, 403)
-        audit_refusal(refusal, request, person(request))
-        return refusal_json(refusal)
+        try:
+            require_member(person(request), federation_of_the_page())
+        except Refusal as refusal:
+            audit_refusal(refusal, request, person(request))
+            return refusal_json(refusal)
+        return view(request, *args, **kwargs)
 
     return guarded
 

@@ -1,4 +1,4 @@
-"""Whose figures and events a person may see, and whether they belong to a federation at all."""
+"""Whose figures and events a person may see."""
 
 from uuid import UUID
 
@@ -6,7 +6,6 @@ from guardian.shortcuts import get_objects_for_user
 
 from apps.accounts.models import User
 from apps.accounts.roles import may
-from apps.federation.models import Federation
 
 
 def own_hospitals(user: User) -> set[UUID] | None:
@@ -28,9 +27,3 @@ def visibilities(user: User) -> list[str] | None:
     if hospitals is None:
         return None
     return ["everyone", *(f"hospital:{pk}" for pk in sorted(hospitals))]
-
-
-def is_member(user: User, federation: Federation) -> bool:
-    """Return whether a person belongs to a hospital that takes part in a federation; administrators always do."""
-    hospitals = own_hospitals(user)
-    return hospitals is None or federation.participations.filter(hospital__in=hospitals).exists()

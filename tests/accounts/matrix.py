@@ -301,17 +301,28 @@ def _enrolment(scene: Scene, caller: str) -> dict[str, str]:
     return {"code": "wrong", "public_key": b64(bytes(32)), "proof": b64(bytes(64))}
 
 
+# Models are for people of the hospitals that take part, and for agents.
+OUT = {"anonymous": 401, "users": 403, "outsider": 403}
+
+
 def _model(name: str, **path: str) -> list[Row]:
-    return [row(name, "GET", path=lambda s: path, everyone=200, anonymous=401, users=403, island_agent=404)]
+    return [row(name, "GET", path=lambda s: path, everyone=200, **OUT, island_agent=404)]
 
 
 def _file(name: str) -> list[Row]:
     """Make the rows of the file of a version: who gets 503 was let in, and the worker is asked to write it."""
-    also = {"anonymous": 401, "users": 403, "agents": 403}
+    also = OUT | {"agents": 403}
     return [
         row(name, "GET", path=lambda s: {"version_id": s.old.pk}, everyone=503, **also),
         row(name, "GET", what="held", path=lambda s: {"version_id": s.held.pk}, everyone=409, **also),
-        row(name, "GET", what="unknown", path=lambda s: {"version_id": nothing()}, everyone=404, **also),
+        row(
+            name,
+            "GET",
+            what="unknown",
+            path=lambda s: {"version_id": nothing()},
+            everyone=404,
+            **also | {"outsider": 404},
+        ),
     ]
 
 

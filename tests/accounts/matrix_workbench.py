@@ -3,6 +3,7 @@
 from io import BytesIO
 from typing import Any
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 from rows import BROWSER, LOGIN, Row, page, row
 from scene import Scene, nothing
@@ -30,8 +31,8 @@ LEASE: list[Row] = [
         people="north_doctor",
         north_doctor="north_doctor (mine)",
     ),
-    row("finetune:lease", "POST", everyone=403, doctors=409, admin=409, north_doctor=200),
-    row("finetune:lease", "POST", what="free", before=_free, everyone=403, doctors=200, admin=200),
+    row("finetune:lease", "POST", everyone=403, doctors=409, outsider=403, admin=409, north_doctor=200),
+    row("finetune:lease", "POST", what="free", before=_free, everyone=403, doctors=200, outsider=403, admin=200),
     row("finetune:lease", "DELETE", everyone=403, people=409, admin=204, north_doctor=204),
     row("finetune:lease", "DELETE", what="free", before=_free, everyone=403, people=409),
     # A form answers with the page, which says whether it worked; of another's lease it says that it did not.
@@ -53,10 +54,14 @@ def _upload(scene: Scene) -> dict[str, Any]:
     return {"upload_id": ModelUpload.objects.get().pk}
 
 
-# No file is sent: who gets 400 was let in.
+def _no_model(scene: Scene, caller: str) -> dict[str, Any]:
+    return {"file": SimpleUploadedFile("model.h5", b"no model")}
+
+
+# Who gets 409 would be let in with the lease, and who gets 422 was: the file was looked at.
 UPLOADS = [
     *(
-        row(name, "POST", form={"file": ""}, everyone=403, doctors=400, admin=400)
+        row(name, "POST", form=_no_model, everyone=403, doctors=409, outsider=403, admin=409, north_doctor=422)
         for name in ("finetune:upload-model", "finetune:v1-upload-model")
     ),
     row(

@@ -15,6 +15,7 @@ from walk import call, changes, prepared
 from apps.accounts import roles
 from apps.accounts.models import Role, User
 from apps.federation import visibility
+from apps.federation.pipeline import membership
 
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each mistake has a copy of one database file")
 
@@ -91,7 +92,10 @@ def test_each_mistake_in_the_table_is_noticed(scenes: Any):
     assert unnoticed == []
 
 
-@pytest.mark.parametrize("function", [visibility.own_hospitals, visibility.visibilities])
+@pytest.mark.parametrize(
+    "function",
+    [visibility.own_hospitals, visibility.visibilities, membership.participations_of],
+)
 def test_each_mistake_in_the_rules_about_hospitals_is_noticed(scenes: Any, function: Any):
     unnoticed = []
     for what, code in mutants_of(function):

@@ -24,6 +24,7 @@ from apps.federation.api.shapes import DIGEST, agent_refusals
 from apps.federation.models import Agent, Federation, ModelVersion
 from apps.federation.pipeline import model_files, storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 from hospintel_site.callers import client_address
@@ -98,7 +99,7 @@ def caller_of(request: HttpRequest) -> Agent | User:
 
 
 def _current(caller: Agent | User, slug: str) -> ModelVersion:
-    """Return the current version of a federation, for its hospitals' agents, for doctors and admins."""
+    """Return the current version of a federation, for its hospitals' agents and doctors, and for admins."""
     if isinstance(caller, User) and not may(caller, "get_model"):
         raise Refusal("permission_denied", "The model is for agents, doctors and admins.", 403)
     federations = Federation.objects.select_related("current").filter(pk=slug)
@@ -107,6 +108,8 @@ def _current(caller: Agent | User, slug: str) -> ModelVersion:
     federation = federations.first()
     if federation is None or federation.current is None:
         raise Refusal("model_unknown", "There is no such model.", 404)
+    if isinstance(caller, User):
+        require_member(caller, federation)
     return federation.current
 
 
@@ -151,7 +154,7 @@ def record_download(request: HttpRequest, caller: Agent | User, version: ModelVe
             **refusals(
                 {
                     401: "login_required token_invalid",
-                    403: "permission_denied agent_revoked",
+                    403: "permission_denied not_a_member agent_revoked",
                     404: "model_unknown",
                     503: "model_not_written",
                 }

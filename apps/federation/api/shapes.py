@@ -18,7 +18,9 @@ def agent_refusals(more: dict[int, str] | None = None) -> dict[int, object]:
 
 def person_refusals(more: dict[int, str] | None = None) -> dict[int, object]:
     """Return the refusals of a signed-in person's call: those of all, and `more`."""
-    return dict(refusals({**NO_PERSON, **(more or {})}))
+    more = more or {}
+    both = {status: f"{codes} {more.get(status, '')}".strip() for status, codes in NO_PERSON.items()}
+    return dict(refusals({**more, **both}))
 
 
 class Status(serializers.Serializer[None]):

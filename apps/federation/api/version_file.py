@@ -22,6 +22,7 @@ from apps.federation.api.files import serve
 from apps.federation.api.models import FILE, RANGES, caller_of, record_download
 from apps.federation.models import Agent, ModelVersion
 from apps.federation.pipeline import model_files
+from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from apps.federation.tasks import enqueue
@@ -37,9 +38,10 @@ def _find(request: HttpRequest, version_id: UUID) -> tuple[Path, ModelVersion, s
         caller = caller_of(request)
         if not isinstance(caller, User) or not may(caller, "get_model"):
             raise Refusal("permission_denied", "Files of versions are for doctors and admins.", 403)
-        version = ModelVersion.objects.filter(pk=version_id).first()
+        version = ModelVersion.objects.select_related("federation").filter(pk=version_id).first()
         if version is None:
             raise Refusal("model_unknown", "There is no such model.", 404)
+        require_member(caller, version.federation)
         if version.state != VersionState.PUBLISHED:
             raise Refusal("version_state", "Only published versions are written as files.", 409)
         found = model_files.checked(version.digest)
@@ -82,7 +84,7 @@ def _refused(request: HttpRequest, version_id: UUID, refusal: Refusal) -> HttpRe
             **refusals(
                 {
                     401: "login_required token_invalid",
-                    403: "permission_denied agent_revoked",
+                    403: "permission_denied not_a_member agent_revoked",
                     404: "model_unknown",
                     409: "version_state",
                     503: "model_not_written models_waiting",

@@ -18,9 +18,10 @@ from apps.federation.figures import Hospitals
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.news import names_of
 from apps.federation.permissions import allowed
+from apps.federation.pipeline.membership import is_member
 from apps.federation.queries import told_verdict
 from apps.federation.versions import versions_of
-from apps.federation.visibility import is_member, own_hospitals
+from apps.federation.visibility import own_hospitals
 
 MOST = 50
 

@@ -36,7 +36,7 @@ class DecideView(PersonView):
             **person_refusals(
                 {
                     400: "bad_request reason_long reason_missing",
-                    403: "not_authenticated permission_denied own_version",
+                    403: "own_version",
                     404: "not_found",
                     409: "version_state version_current version_race",
                 }

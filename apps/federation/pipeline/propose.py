@@ -10,6 +10,7 @@ from apps.accounts.roles import may
 from apps.audit.api import advance, record, transaction
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from hospintel_core import architectures
@@ -53,17 +54,19 @@ def propose(
         The version, HELD, and the steps that follow: it is measured on the hub's validation set.
 
     Raises:
-        Refusal: `permission_denied` (403); `note_long`, `report_shape` or `report_range` (400); `parent_unknown`,
-            `version_unchanged` or `version_waiting` (409); a code of `screening` (422) for a head that cannot be used.
+        Refusal: `permission_denied` or `not_a_member` (403); `note_long`, `report_shape` or `report_range` (400);
+            `parent_unknown`, `version_unchanged` or `version_waiting` (409); a code of `screening` (422) for a
+            head that cannot be used.
         StorageError: no such head is stored.
         WeightsError: it does not fit the federation's architecture.
         ValueError: the source is no proposal's.
     """
     if source not in PROPOSALS:
         raise ValueError(f"{source} is not where a proposal comes from.")
-    # Asked here too: between a job's start and its end, its author may have lost the role.
+    # Asked here too: between a job's start and its end, its author may have lost the role or left.
     if not may(author, "get_model"):
         raise Refusal("permission_denied", "Your role does not allow this.", 403)
+    require_member(author, federation)
     note = " ".join(note.split())
     if len(note) > MOST_NOTE:
         raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)

@@ -12,6 +12,7 @@ from apps.accounts.models import User
 from apps.audit.models import AuditHead
 from apps.federation.models import Federation
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.membership import is_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 
@@ -32,7 +33,9 @@ def show(request: HttpRequest, name: str, context: Mapping[str, Any], *, folder:
     The living part is the template with an underscore before its name, which the page includes.
     """
     # Read before the page's own queries: what happens in between is fetched once more, never missed.
-    full = {"seq": AuditHead.objects.values_list("seq", flat=True).first() or 0, **context}
+    seq = AuditHead.objects.values_list("seq", flat=True).first() or 0
+    # Asked by the pages that offer what is for members alone.
+    full = {"seq": seq, "member": lambda: is_member(person(request), federation_of_the_page()), **context}
     living = "_" if request.headers.get("X-Fragment") == "live" else ""
     return render(request, f"{folder}/{living}{name}.html", full)
 

@@ -97,7 +97,7 @@ class JobsView(WorkbenchView):
             **person_refusals(
                 {
                     400: "bad_request",
-                    403: "workbench_off",
+                    403: "not_a_member workbench_off",
                     409: "base_unknown job_active lease_lost",
                     507: "hub_disk_full",
                 },
@@ -170,7 +170,12 @@ class ProposeView(WorkbenchView):
         responses={
             200: VersionAnswer,
             **person_refusals(
-                {400: "bad_request note_long", **WRITE, 409: "lease_lost job_state version_unchanged version_waiting"}
+                {
+                    400: "bad_request note_long",
+                    403: "not_a_member",
+                    **WRITE,
+                    409: "lease_lost job_state version_unchanged version_waiting",
+                }
             ),
         },
     )

@@ -26,7 +26,9 @@ class LeaseView(PersonView):
         return self._answer()
 
     @extend_schema(
-        tags=["Workbench"], request=None, responses={200: LeaseAnswer, **person_refusals({409: "lease_held"})}
+        tags=["Workbench"],
+        request=None,
+        responses={200: LeaseAnswer, **person_refusals({403: "not_a_member", 409: "lease_held"})},
     )
     def post(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
         """Take the lease, or let one's own last on."""

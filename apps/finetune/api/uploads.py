@@ -40,6 +40,7 @@ class UploadModelView(PersonView):
             **person_refusals(
                 {
                     400: "bad_request note_long",
+                    403: "not_a_member",
                     409: "lease_lost upload_waiting",
                     413: "body_too_large",
                     422: "model_unreadable",

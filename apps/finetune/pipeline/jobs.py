@@ -10,6 +10,7 @@ from apps.accounts.roles import may
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import propose as proposals
+from apps.federation.pipeline.membership import participations_of, require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from apps.finetune.models import Job, Scan
@@ -27,16 +28,15 @@ def hospital_of(user: User, federation: Federation) -> Hospital | None:
     """Return the hospital for which a person uses the workbench; None for an administrator.
 
     Raises:
-        Refusal: `workbench_off` (403) where no hospital of theirs (of anybody's, for an administrator) has it on.
+        Refusal: `not_a_member` (403), or `workbench_off` (403) where no hospital of theirs (of anybody's, for an
+            administrator) has it on.
     """
-    on = federation.participations.filter(workbench=True).select_related("hospital").order_by("hospital__name")
-    everywhere = may(user, "see_every_hospital")
-    # The group carries the right and the membership explains it: both are asked for.
-    found = on if everywhere else on.filter(hospital__members_group__user=user, hospital__memberships__user=user)
-    first = found.first()
+    require_member(user, federation)
+    on = participations_of(user, federation).filter(workbench=True)
+    first = on.select_related("hospital").order_by("hospital__name").first()
     if first is None:
         raise workbench_off()
-    return None if everywhere else first.hospital
+    return None if may(user, "see_every_hospital") else first.hospital
 
 
 def still_on(job: Job) -> None:
@@ -66,7 +66,8 @@ def create(user: User, federation: Federation, *, base: ModelVersion | None = No
     """Begin a job from a published version; the current one where none is named.
 
     Raises:
-        Refusal: `workbench_off` (403); `lease_lost`, `job_active` or `base_unknown` (409); `hub_disk_full` (507).
+        Refusal: `not_a_member` or `workbench_off` (403); `lease_lost`, `job_active` or `base_unknown` (409);
+            `hub_disk_full` (507).
     """
     hospital = hospital_of(user, federation)
     base = base or federation.current
@@ -156,7 +157,8 @@ def propose(job: Job, *, note: str = "") -> tuple[ModelVersion, list[Next]]:
     """Propose what a job trained; its owner needs the lease for it, this one or a later one.
 
     Raises:
-        Refusal: `job_state` or `lease_lost` (409), and those of `apps.federation.pipeline.propose`.
+        Refusal: `not_a_member` (403), `job_state` or `lease_lost` (409), and those of
+            `apps.federation.pipeline.propose`.
     """
     if job.state != JobState.DONE:
         raise wrong_state(job)

@@ -11,6 +11,7 @@ from apps.accounts.roles import may
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
+from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.step import Refusal
 from apps.finetune.models import Lease
 from apps.finetune.pipeline.finish import end_jobs_of_lease
@@ -39,9 +40,10 @@ def take(user: User, federation: Federation | None = None) -> Lease:
     """Take the lease of a federation (of `brain-mri` where none is named); who has it already keeps it, renewed.
 
     Raises:
-        Refusal: `lease_held` (409), with `holder` and `until`, where somebody else has it.
+        Refusal: `not_a_member` (403); `lease_held` (409), with `holder` and `until`, where somebody else has it.
     """
     federation = federation or default_federation()
+    require_member(user, federation)
     try:
         with transaction():
             return _taken(user, federation)
@@ -103,8 +105,9 @@ def held_by(user: User, federation: Federation) -> Lease:
     """Return the lease that this person has now, renewed: every write of theirs asks first, in its transaction.
 
     Raises:
-        Refusal: `lease_lost` (409) where they have none (any more).
+        Refusal: `not_a_member` (403); `lease_lost` (409) where they have none (any more).
     """
+    require_member(user, federation)
     held = Lease.objects.filter(federation=federation, holder=user, state=LeaseState.HELD).first()
     if held is None:
         raise lost()

@@ -21,6 +21,7 @@ from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.inspect import max_norm
+from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.propose import MOST_NOTE, propose
 from apps.federation.pipeline.step import Next, Refusal
 from apps.finetune.models import ModelUpload
@@ -54,10 +55,12 @@ def receive(
         federation: whose model it is; `brain-mri` where none is named.
 
     Raises:
-        Refusal: `lease_lost` or `upload_waiting` (409), `note_long` (400), `body_too_large` (413), `model_unreadable`
-            (422) for what is no .h5 or .keras file at all, or `hub_disk_full` (507).
+        Refusal: `not_a_member` (403), `lease_lost` or `upload_waiting` (409), `note_long` (400),
+            `body_too_large` (413), `model_unreadable` (422) for what is no .h5 or .keras file at all, or
+            `hub_disk_full` (507).
     """
     federation = federation or leases.default_federation()
+    require_member(user, federation)
     note = " ".join(note.split())
     if len(note) > MOST_NOTE:
         raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)

@@ -11,6 +11,7 @@ from apps.accounts.models import User
 from apps.accounts.roles import may, require
 from apps.federation.api.base import audit_refusal
 from apps.federation.models import Federation
+from apps.federation.pipeline.membership import NOT_A_MEMBER, is_member
 from apps.federation.pipeline.propose import MOST_NOTE
 from apps.federation.pipeline.step import Refusal
 from apps.federation.views.page import federation_of_the_page, person, show
@@ -36,6 +37,7 @@ def upload(request: HttpRequest) -> HttpResponseBase:
         "federation": federation,
         "uploads": _uploads(federation, user),
         "lease": leases.current(federation),
+        "closed": "" if is_member(user, federation) else NOT_A_MEMBER,
         "refusal": refusal,
         "note": request.POST.get("note", ""),
         "most_note": MOST_NOTE,
