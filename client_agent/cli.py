@@ -21,6 +21,7 @@ from client_agent.doctor.examine import examine
 from client_agent.doctor.finding import Patient
 from client_agent.errors import INTERRUPTED_EXIT_CODE, AgentError, Failure, describe
 from client_agent.poll import Service, outcome
+from hospintel_core import failpoints
 from hospintel_core.errors import CoreError
 
 app = typer.Typer(
@@ -246,6 +247,7 @@ def _home(path: Path | None) -> Home:
 
 @contextmanager
 def _opened(home: Path | None, data: Path | None, weights: Path | None, log_level: LogLevel) -> Iterator[Agent]:
+    failpoints.arm(os.environ)
     stop = Stop()
     stop.install()
     with open_agent(_home(home), data=data, weights=weights, display=set_up(log_level), stop=stop) as agent:

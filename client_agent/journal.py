@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from client_agent.errors import StorageError, storing
+from hospintel_core.failpoints import reach
 
 BUSY_TIMEOUT: Final = 10.0
 
@@ -242,6 +243,8 @@ class Journal:
             if self._db.execute(statement, values | key).rowcount != 1:
                 message = f"the task is no longer in state {row.state}"
                 raise ValueError(message)
+            reach("agent.before_commit")
+        reach("agent.committed")
         return self.get(row.round_id, row.kind)
 
     def count_bytes(self, row: Row, *, up: int, down: int) -> None:

@@ -12,6 +12,7 @@ from client_agent.journal import Row, State
 from client_agent.task import Task
 from client_agent.train import delta_path, load_delta
 from hospintel_core import envelope, weights
+from hospintel_core.failpoints import reach
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def seal(agent: Agent, task: Task, row: Row) -> Row:
         return agent.journal.advance(row, State.REFUSED, code="update_too_large", detail=detail)
     with storing("the sealed update"):
         write_private(_sealed_path(agent, row), sealed)
+    reach("agent.sealed_kept")
     return agent.journal.advance(
         row, State.SEALED, attempt=row.attempt + 1, sealed_ms=now_ms, sealed_digest=weights.digest(sealed)
     )
@@ -105,6 +107,7 @@ def upload(agent: Agent, task: Task, row: Row) -> Row:
             if offset > len(sealed) or rewinds > MAX_REWINDS:
                 raise HubUnreachableError("hub_busy", "the hub and the agent do not agree where the upload goes on")
             agent.backoff.reset()
+            reach("agent.part_sent")
     log.info("%s: uploaded %s bytes (attempt %d)", task.name, f"{len(sealed):,}", row.attempt)
     return agent.journal.advance(row, State.UPLOADED)
 

@@ -19,6 +19,7 @@ from client_agent.task import Task
 from hospintel_core import architectures, signing, weights
 from hospintel_core.architectures import Architecture
 from hospintel_core.errors import TrainingError, WeightsError
+from hospintel_core.failpoints import reach
 from hospintel_core.report import Report
 from hospintel_core.training import EpochResult, evaluate_head, train_head
 from hospintel_core.weights import Arrays
@@ -69,6 +70,7 @@ def train(agent: Agent, task: Task, row: Row) -> Row:
         StorageError: the delta cannot be kept.
     """
     head = fetch_head(agent, task.architecture, task.manifest.model)
+    reach("agent.head_kept")
     began = agent.clock.monotonic()
     split = agent.scans.split(task.architecture, mirror=task.manifest.plan.mirror)
     samples = len(split.train_labels)
@@ -86,6 +88,7 @@ def train(agent: Agent, task: Task, row: Row) -> Row:
     delta = {name: trained[name] - head[name] for name in head}
     report = replace(report, train_ms=train_ms)
     _keep_delta(delta_path(agent, row), delta, report)
+    reach("agent.delta_kept")
     return agent.journal.advance(
         row,
         State.TRAINED,
@@ -141,6 +144,7 @@ def evaluate(agent: Agent, task: Task, row: Row) -> Row:
     facts: dict[str, str | int] = {"samples": report.n, "train_ms": spent, "report": report.to_json()}
     try:
         agent.hub.report(task.manifest.round_id, body, signature)
+        reach("agent.report_sent")
     except HubRefusedError as error:
         if error.code in ENDED:
             return agent.journal.advance(row, State.EXPIRED, code=error.code, detail=error.detail)

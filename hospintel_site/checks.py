@@ -4,13 +4,14 @@ import os
 import ssl
 import stat
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
+
+from hospintel_site.env import is_loopback
 
 SHORTEST_SECRET = 40
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -28,11 +29,17 @@ def all_checks(**_: Any) -> list[CheckMessage]:
 
 def addresses() -> Iterator[CheckMessage]:
     """Who can reach the hub, and under which names."""
-    if settings.DEBUG and not _is_loopback(settings.BIND):
+    if settings.DEBUG and not is_loopback(settings.BIND):
         yield Error(
             f"HOSPINTEL_DEBUG shows settings and source to everybody who can reach {settings.BIND}.",
             hint="Unset HOSPINTEL_DEBUG, or set HOSPINTEL_BIND=127.0.0.1.",
             id="hospintel.E001",
+        )
+    if settings.FAILPOINTS and not is_loopback(settings.BIND):
+        yield Error(
+            f"HOSPINTEL_FAILPOINT makes a hub die on purpose that can be reached at {settings.BIND}.",
+            hint="Unset HOSPINTEL_FAILPOINT, HOSPINTEL_FAILPOINT_FOLDER and HOSPINTEL_TESTING: they are for tests.",
+            id="hospintel.E013",
         )
     if any(host in {"*", "."} for host in settings.ALLOWED_HOSTS):
         yield Error(
@@ -41,22 +48,22 @@ def addresses() -> Iterator[CheckMessage]:
             hint="List the names under which people reach the hub, such as hub.example.org.",
             id="hospintel.E002",
         )
-    if not _is_loopback(settings.BIND) and not settings.TLS_CERT and not settings.BEHIND_PROXY:
+    if not is_loopback(settings.BIND) and not settings.TLS_CERT and not settings.BEHIND_PROXY:
         yield Warning(
             f"The hub listens on {settings.BIND} without TLS: passwords travel readable, and agents will refuse it.",
             hint="Set HOSPINTEL_TLS_CERT and HOSPINTEL_TLS_KEY (for a trial: manage.py make_test_cert), or "
             "HOSPINTEL_BEHIND_PROXY=1 behind a proxy that speaks TLS.",
             id="hospintel.W001",
         )
-    if settings.BEHIND_PROXY and not _is_loopback(settings.BIND):
+    if settings.BEHIND_PROXY and not is_loopback(settings.BIND):
         yield Warning(
             "HOSPINTEL_BEHIND_PROXY makes the hub believe the headers X-Real-IP and X-Forwarded-Proto of whoever "
             f"reaches {settings.BIND}.",
             hint="Let only the proxy reach this address (HOSPINTEL_BIND=127.0.0.1, or a firewall).",
             id="hospintel.W002",
         )
-    open_to_others = settings.BEHIND_PROXY or not _is_loopback(settings.BIND)
-    if open_to_others and all(_is_loopback(host.strip(".[]")) for host in settings.ALLOWED_HOSTS):
+    open_to_others = settings.BEHIND_PROXY or not is_loopback(settings.BIND)
+    if open_to_others and all(is_loopback(host.strip(".[]")) for host in settings.ALLOWED_HOSTS):
         yield Warning(
             "The hub is meant to be reached from outside, but answers to the names of this machine alone: everybody "
             "else gets 400.",
@@ -183,10 +190,3 @@ def middleware() -> Iterator[CheckMessage]:
                 hint="Give it an async path, or wrap it.",
                 id="hospintel.E011",
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

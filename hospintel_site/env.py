@@ -2,11 +2,14 @@
 
 import os
 import secrets
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from hospintel_core.failpoints import ArmedError, arm
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -113,6 +116,22 @@ def kept_secret(where: Path) -> str:
         return where.read_text(encoding="ascii").strip()
     except OSError as error:
         raise ImproperlyConfigured(f"The secret in {where} cannot be read: {error.strerror}.") from error
+
+
+def failpoints(bind: str) -> bool:
+    """Return whether a test has armed failpoints. Raises ImproperlyConfigured where that is not allowed."""
+    try:
+        return arm(os.environ, loopback=is_loopback(bind))
+    except ArmedError as error:
+        raise ImproperlyConfigured(f"{error.detail} {error.hint}".strip()) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address (or `localhost`) is this machine's own."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def postgres(url: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ BASE_WEIGHTS: Path | None = env.path("HOSPINTEL_BASE_WEIGHTS")
 # --- Who may reach us ------------------------------------------------------------------------------------------------
 DEBUG = env.flag("HOSPINTEL_DEBUG", default=False)
 BIND = env.text("HOSPINTEL_BIND", "127.0.0.1")
+FAILPOINTS = env.failpoints(BIND)  # for tests alone
 PORT = env.integer("HOSPINTEL_PORT", 8000, low=0, high=65535)
 TLS_CERT: Path | None = env.path("HOSPINTEL_TLS_CERT")
 TLS_KEY: Path | None = env.path("HOSPINTEL_TLS_KEY")

@@ -17,6 +17,7 @@ from apps.audit.denials import count_known, count_unknown, flush_denials
 from apps.audit.feed import events_about, events_after, moment, newest_events
 from apps.audit.turns import writing
 from apps.audit.verify import VerifyResult, verify
+from hospintel_core.failpoints import reach
 
 __all__ = [
     "Conflict",
@@ -77,12 +78,15 @@ def transaction() -> Iterator[None]:
     try:
         with writing():
             yield
+            reach("audit.before_append")
             if opened.drafts:
                 append(opened.drafts)
+            reach("audit.appended")
     finally:
         _thread.open = None
         if opened.denials:
             _write_now(opened.denials)
+    reach("audit.committed")
     for function in opened.after:
         # At once, unless somebody else's transaction is around this one. Only here is the turn to write given back:
         # what is called may open a transaction of its own.

@@ -20,7 +20,7 @@ from authenticator import code_of
 from harness import Federation, Hub
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from portal import Window, draw, sign_in
-from standstill import Traps
+from standstill import Failpoints
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
@@ -30,21 +30,21 @@ HOSPITALS, PER_CLASS, EPOCHS = 3, 10, 3
 # What a page waits for at most: a machine may be slow, and the workers busy.
 LONG_MS = 120_000
 LONGEST_ADDRESS = 200
-EPOCH, TOLD_MS = "epoch.before", 1100
+EPOCH, TOLD_MS = "train.epoch", 1100
 READ_HERE = re.compile(r"Read by version 2 \(\w+\), in this browser")
 LEFT_ALONE = "window.leftAlone === true"
 
 
 @pytest.fixture(scope="module")
-def traps(tmp_path_factory: pytest.TempPathFactory) -> Traps:
+def points(tmp_path_factory: pytest.TempPathFactory) -> Failpoints:
     """What stops the worker between two epochs: they are over in a moment."""
-    return Traps(tmp_path_factory.mktemp("traps"))
+    return Failpoints(tmp_path_factory.mktemp("failpoints"))
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory, traps: Traps) -> Iterator[Federation]:
+def federation(tmp_path_factory: pytest.TempPathFactory, points: Failpoints) -> Iterator[Federation]:
     """A hub whose administrators need a second factor, with three hospitals whose agents wait, and one round done."""
-    hub = Hub(tmp_path_factory.mktemp("day"), HOSPINTEL_REQUIRE_ADMIN_OTP="1", **traps.environment)
+    hub = Hub(tmp_path_factory.mktemp("day"), HOSPINTEL_REQUIRE_ADMIN_OTP="1", **points.environment)
     try:
         folders = [tmp_path_factory.mktemp("scans") for _ in range(HOSPITALS)]
         for number, folder in enumerate(folders):
@@ -90,7 +90,7 @@ def _drawn(label: int, number: int) -> bytes:
 
 
 def test_a_doctor_and_an_administrator_work_a_whole_day(
-    federation: Federation, traps: Traps, window: Window, scans: list[tuple[int, bytes]]
+    federation: Federation, points: Failpoints, window: Window, scans: list[tuple[int, bytes]]
 ) -> None:
     doctors, admins = window(), window()
     desk = doctors.new_page()
@@ -101,7 +101,7 @@ def test_a_doctor_and_an_administrator_work_a_whole_day(
     _analyse(doctors, scans[0][1])
     job = doctors.new_page()
     _bring_scans(job, scans[len(CLASSES) :])
-    _fine_tune(federation.hub, traps, job)
+    _fine_tune(federation.hub, points, job)
     job.fill("#note", "scans of our new scanner")
     job.click("#propose-button")
     expect(job.locator("h1")).to_contain_text("waits for an administrator")
@@ -152,22 +152,22 @@ def _bring_scans(page: Page, scans: list[tuple[int, bytes]]) -> None:
         expect(page.locator("#scans li")).to_have_count(PER_CLASS * (label + 1))
 
 
-def _fine_tune(hub: Hub, traps: Traps, page: Page) -> None:
+def _fine_tune(hub: Hub, points: Failpoints, page: Page) -> None:
     """Train; the page tells by itself how far it is, epoch by epoch."""
-    traps.arm(EPOCH)
+    points.arm(EPOCH)
     page.fill("#epochs", str(EPOCHS))
     page.click("#fine-tune")
     page.wait_for_selector("#job-progress")
     page.evaluate("window.leftAlone = true")
     for epoch in range(1, EPOCHS + 1):
-        traps.caught(EPOCH, hub)
+        points.caught(EPOCH, hub)
         told = f": epoch {epoch - 1} of {EPOCHS}, loss " if epoch > 1 else "."
         expect(page.locator("h1")).to_contain_text(f"The worker trains{told}", timeout=LONG_MS)
         if epoch < EPOCHS:
-            traps.arm(EPOCH)
+            points.arm(EPOCH)
         # The worker tells how far it is at most once a second.
         page.wait_for_timeout(TOLD_MS)
-        traps.release(EPOCH)
+        points.release(EPOCH)
     expect(page.locator("h1")).to_contain_text("The training is done", timeout=LONG_MS)
     expect(page.locator("#epochs-rows tr")).to_have_count(EPOCHS)
     expect(page.locator("#report")).to_contain_text("No tumor")

@@ -15,7 +15,7 @@ import numpy as np
 import office
 import pytest
 from harness import Hub, descendants, eventually
-from standstill import Traps
+from standstill import Failpoints
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
@@ -26,14 +26,14 @@ SCANS = PER_CLASS * len(CLASSES)
 
 
 @pytest.fixture(scope="module")
-def traps(tmp_path_factory: pytest.TempPathFactory) -> Traps:
-    return Traps(tmp_path_factory.mktemp("traps"))
+def points(tmp_path_factory: pytest.TempPathFactory) -> Failpoints:
+    return Failpoints(tmp_path_factory.mktemp("failpoints"))
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, traps: Traps) -> Iterator[Hub]:
+def hub(tmp_path_factory: pytest.TempPathFactory, points: Failpoints) -> Iterator[Hub]:
     """A hub of which every process can be caught."""
-    hub = Hub(tmp_path_factory.mktemp("hub"), **traps.environment)
+    hub = Hub(tmp_path_factory.mktemp("hub"), **points.environment)
     yield hub
     hub.close()
 
@@ -121,32 +121,34 @@ def whole_hub(hub: Hub, pid: int) -> None:
 class Point:
     """Where the process is caught, who dies, and how many workers the job needs then."""
 
-    trap: str
+    failpoint: str
     passes: int
     dies: Callable[[Hub, int], None]
     attempts: int
 
 
 POINTS = {
-    # All scans are read once to tell copies apart, and again one by one for their features.
-    "features half done": Point("read_scan.before", SCANS + SCANS // 2, one_process, 2),
-    "between epochs": Point("epoch.after", EPOCHS // 2, worker, 2),
-    "weights not stored": Point("store_head.before", 0, worker, 2),
-    "weights stored": Point("store_head.after", 0, whole_hub, 2),
-    "end not committed": Point("end_job.after", 0, worker, 2),
-    "scans not deleted": Point("erase_scans.before", 0, one_process, 1),
-    "key deleted alone": Point("erase_key.after", 0, worker, 1),
-    "deletion not recorded": Point("erase_scans.after", 0, worker, 1),
+    "features half done": Point("train.scan_read", SCANS // 2, one_process, 2),
+    "between epochs": Point("train.epoch", EPOCHS // 2, worker, 2),
+    "weights not stored": Point("train.trained", 0, worker, 2),
+    "weights stored": Point("train.stored", 0, whole_hub, 2),
+    "end not committed": Point("train.before_commit", 0, worker, 2),
+    "scans not deleted": Point("train.committed", 0, one_process, 1),
+    "key deleted alone": Point("vault.key_erased", 0, worker, 1),
+    "deletion not recorded": Point("erase.scans_gone", 0, worker, 1),
 }
 
 
 @pytest.mark.parametrize("name", POINTS)
-def test_a_job_whose_worker_is_killed_ends_right_and_once(hub: Hub, traps: Traps, doctor: Doctor, name: str) -> None:
+def test_a_job_whose_worker_is_killed_ends_right_and_once(
+    hub: Hub, points: Failpoints, doctor: Doctor, name: str
+) -> None:
     point = POINTS[name]
     wanted = hub.ask(office.head_of_job, doctor.job, EPOCHS)
-    traps.arm(point.trap, point.passes)
+    points.arm(point.failpoint, point.passes)
     doctor.fine_tune()
-    point.dies(hub, traps.caught(point.trap, hub))
+    point.dies(hub, points.caught(point.failpoint, hub))
+    points.disarm(point.failpoint)
     # A worker that gives no sign of life is waited for: not here.
     hub.ask(office.age_job, doctor.job)
     told = doctor.until("DONE")
@@ -170,17 +172,17 @@ def ended_once(hub: Hub, doctor: Doctor, *, attempts: int) -> None:
     assert hub.ask(office.audit_holds)
 
 
-@pytest.mark.parametrize(("trap", "again"), [("advance_job.after", 200), ("propose.after", 409)])
+@pytest.mark.parametrize(("point", "again"), [("propose.before_commit", 200), ("propose.committed", 409)])
 def test_a_proposal_during_which_the_web_process_is_killed_is_made_once(
-    hub: Hub, traps: Traps, doctor: Doctor, trap: str, again: int
+    hub: Hub, points: Failpoints, doctor: Doctor, point: str, again: int
 ) -> None:
     doctor.fine_tune()
     doctor.until("DONE")
     eventually(lambda: doctor.state()["erased_at"], "its scans are deleted", hub.logs)
-    traps.arm(trap)
+    points.arm(point)
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(doctor.propose)
-        pid = traps.caught(trap, hub)
+        pid = points.caught(point, hub)
         assert pid == hub.child("hospintel_site.server")
         kill(pid)
         with pytest.raises(httpx.TransportError):

@@ -25,6 +25,7 @@ from apps.federation.pipeline.step import Refusal
 from apps.federation.states import UpdateState
 from apps.federation.tasks import enqueue
 from hospintel_core.envelope import MAX_SIZE
+from hospintel_core.failpoints import reach
 
 NO_ROUND = UUID(int=0)
 
@@ -214,6 +215,7 @@ def _complete(agent: Agent, round_id: UUID, digest: str) -> Update:
         part.rename(finished)
     except FileNotFoundError as error:
         raise Refusal("upload_busy", "Another request is completing this upload.", 409) from error
+    reach("upload.whole")
     with finished.open("rb") as handle:
         actual = hashlib.file_digest(handle, "sha256").hexdigest()
     if actual != digest:

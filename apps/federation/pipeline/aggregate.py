@@ -19,6 +19,7 @@ from apps.federation.states import RoundState, UpdateState
 from hospintel_core import aggregate as rules
 from hospintel_core import architectures, weights
 from hospintel_core.errors import CoreError
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -60,8 +61,10 @@ def close(round_id: UUID) -> list[Next]:
                 accepted=len(accepted),
                 missing=len(missing),
             )
+            reach("close.before_commit")
     except Conflict:
         return []
+    reach("close.committed")
     return [Next("aggregate", round_id)]
 
 
@@ -83,6 +86,7 @@ def aggregate(round_id: UUID) -> list[Next]:
     counted = Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") + 1)
     if not counted:
         return []
+    reach("aggregate.begun")
     round_ = Round.objects.select_related("run__federation", "base__round__base").get(pk=round_id)
     if round_.tries > MAX_TRIES:
         return fail_round(round_, "stuck", actor=WORKER)
@@ -94,6 +98,7 @@ def aggregate(round_id: UUID) -> list[Next]:
         base = storage.read_head(round_.base.digest, schema)
         head = rules.get_rule(federation.rule)(base, _contributions(updates))
         moved = rules.with_momentum(head, base, _previous_head(round_, schema), federation.server_momentum)
+        reach("aggregate.summed")
         digest = storage.store_head(weights.dumps(moved))
     except (CoreError, FileNotFoundError) as error:
         code = getattr(error, "code", "ciphertext_missing")
@@ -106,6 +111,7 @@ def aggregate(round_id: UUID) -> list[Next]:
         logger.exception("round %s cannot be aggregated: the disk of the model folder is full", round_id)
         Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") - 1)
         return []
+    reach("aggregate.stored")
     return _commit(round_, updates, digest)
 
 
@@ -150,7 +156,9 @@ def _commit(round_: Round, updates: list[Update], digest: str) -> list[Next]:
                 samples=sum(update.num_samples for update in updates) if _hospitals(updates) >= FEW else None,
                 digest=digest,
             )
+            reach("aggregate.before_commit")
     except (Conflict, IntegrityError):
         logger.info("round %s was aggregated by another worker", round_.pk)
         return []
+    reach("aggregate.committed")
     return [Next("gate", round_.pk)]

@@ -24,6 +24,7 @@ from apps.federation.pipeline.validate import judge
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState
 from hospintel_core import signing, strict_json
 from hospintel_core.errors import CoreError, ReportError
+from hospintel_core.failpoints import reach
 from hospintel_core.report import Report
 
 WORKER = "system:worker"
@@ -69,6 +70,7 @@ def gate(round_id: UUID) -> list[Next]:
     )
     if round_.state != RoundState.EVALUATING:
         return _close_final(round_)
+    reach("gate.begun")
     federation = round_.run.federation
     check_alarm(round_.base)
     judged = judge(round_.version)
@@ -156,6 +158,8 @@ def open_evaluation(round_: Round) -> None:
                 federation=federation.slug,
                 digest=round_.version.digest,
             )
+        reach("evaluation_open.before_commit")
+    reach("evaluation_open.committed")
 
 
 def _end_evaluation(round_: Round) -> bool:
@@ -165,6 +169,8 @@ def _end_evaluation(round_: Round) -> bool:
         )
         if closed:
             record("evaluation.close", actor=WORKER, obj=round_, reports=round_.evaluations.count())
+        reach("evaluation_end.before_commit")
+    reach("evaluation_end.committed")
     return bool(closed)
 
 
@@ -196,9 +202,11 @@ def end_run(run: Run) -> None:
     try:
         with transaction():
             advance(run, RunState.DONE, actor=WORKER, changes={"ended_at": timezone.now()})
+            reach("run_end.before_commit")
     except Conflict:
         # It was aborted in the same moment, or ended by another worker.
         run.refresh_from_db()
+    reach("run_end.committed")
 
 
 def finish_run(round_id: UUID) -> list[Next]:
@@ -242,8 +250,10 @@ def receive_report(agent: Agent, round_: Round, *, body: bytes, signature: bytes
                 scans=report.n,
                 correct=report.correct,
             )
+            reach("report.before_commit")
     except IntegrityError as error:
         raise Refusal("report_exists", "This agent has reported on this version already.", 409) from error
+    reach("report.committed")
     return [Next("gate", round_.pk)]
 
 

@@ -18,6 +18,7 @@ from apps.federation.pipeline import storage
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.write_model import base_arrays
 from hospintel_core import agreement, architectures, browser, weights
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def export_model(version_id: UUID) -> list[Next]:
         measured = asdict(agreement.measure(architecture, exact, (base, head), bits, scans))
     try:
         written = Export(bits, _store(base), len(base), _store(head), len(head), measured)
+        reach("export_model.kept")
         storage.write_file(_description(version.digest), json.dumps(asdict(written)).encode())
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
@@ -78,6 +80,7 @@ def export_model(version_id: UUID) -> list[Next]:
         # The page asks again; what was published stays published.
         logger.exception("version %s cannot be written for the page: the disk is full", version.number)
         return []
+    reach("export_model.described")
     _delete_old()
     with transaction():
         record("version.exported", actor="system:worker", obj=version, size=len(base) + len(head))

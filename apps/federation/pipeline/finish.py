@@ -9,6 +9,7 @@ from apps.federation.models import Evaluation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline import checkpoint, keys, storage
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, UpdateState, VersionState
+from hospintel_core.failpoints import reach
 
 # A round that ends for one of these is simply tried again.
 NO_FAULT = ("aborted", "superseded", "restored", "quorum")
@@ -61,16 +62,20 @@ def finish(round_id: UUID) -> list[Next]:
     round_ = Round.objects.get(pk=round_id)
     if round_.is_active:
         return []
+    reach("finish.begun")
     for update in Update.objects.filter(round=round_, state=UpdateState.RECEIVED):
         refuse(update, late_code(round_), actor="system:finish")
     for update in Update.objects.filter(round=round_).only("pk"):
         storage.discard_sealed(update.pk)
     storage.remove_parts(round_id)
+    reach("finish.discarded")
     # The key goes last: as long as its file is there, the tick comes back for what a crash has left.
     if keys.has_round_key(round_id):
         with transaction():
             record("round.erase", actor="system:finish", obj=round_)
+        reach("finish.recorded")
         keys.erase_round_key(round_id)
+        reach("finish.erased")
         checkpoint.sign()
     return []
 
@@ -86,8 +91,10 @@ def refuse(update: Update, code: str, *, actor: str) -> None:
     try:
         with transaction():
             _mark_refused(update, code, actor=actor)
+            reach("refuse.before_commit")
     except Conflict:
         return
+    reach("refuse.committed")
     storage.discard_sealed(update.pk)
 
 

@@ -18,6 +18,7 @@ from apps.federation.pipeline.step import Next
 from apps.federation.states import AgentState, RoundState, UpdateState
 from hospintel_core import architectures, codecs, envelope, screening, weights
 from hospintel_core.errors import CodecError, CoreError, EnvelopeError, KeyFileError, ReportError, WeightsError
+from hospintel_core.failpoints import reach
 from hospintel_core.report import Report
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def inspect(update_id: UUID) -> list[Next]:
     counted = Update.objects.filter(pk=update_id, state=UpdateState.RECEIVED).update(tries=F("tries") + 1)
     if not counted:
         return []
+    reach("inspect.begun")
     update = Update.objects.select_related("round__run__federation", "agent__hospital").get(pk=update_id)
     if update.tries > MAX_TRIES or update.agent.state != AgentState.ACTIVE:
         refuse(update, "stuck" if update.tries > MAX_TRIES else "agent_revoked", actor=WORKER)
@@ -177,9 +179,11 @@ def accept(update: Update, judged: Judged) -> list[Next]:
             )
             if judged.report.n:
                 store_report(update.round, update.agent_id, judged.report, Evaluation.Kind.TRAIN)
+            reach("inspect.before_commit")
     except Conflict:
         refuse(update, late_code(update.round), actor=WORKER)
         return []
+    reach("inspect.committed")
     return [Next("close", update.round_id)]
 
 

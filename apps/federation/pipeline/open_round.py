@@ -16,6 +16,7 @@ from apps.federation.pipeline import keys
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState
 from hospintel_core import architectures, codecs, envelope, signing
+from hospintel_core.failpoints import reach
 from hospintel_core.plan import Manifest, Plan, SignedManifest, sign_manifest
 from hospintel_core.weights import Schema
 
@@ -101,6 +102,7 @@ def open_round(run_id: UUID) -> list[Next]:
 def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]) -> None:
     round_id = uuid.uuid4()
     round_key = keys.create_round_key(round_id)
+    reach("open.key_made")
     public = signing.public_raw(round_key.public_key())
     signed = build_manifest("train", run=run, round_id=round_id, number=number, version=base, round_public=public)
     attempt = run.all_rounds.filter(number=number).count() + 1
@@ -132,9 +134,11 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
                 expected=len(expected),
                 required=run.federation.min_updates,
             )
+            reach("open.before_commit")
     except (IntegrityError, Conflict):
         # Another process opened it in the same moment, and its round is as good as ours; or it is not wanted any more.
         keys.erase_round_key(round_id)
+    reach("open.committed")
 
 
 def _still_wanted(run: Run, base: ModelVersion) -> None:

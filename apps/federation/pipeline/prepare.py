@@ -19,6 +19,7 @@ from apps.federation.pipeline.validation import SCANS, end, erase_quietly, fail,
 from apps.federation.states import ValidationState, VersionState
 from hospintel_core import architectures, dataset, domain, features
 from hospintel_core.errors import CoreError, TrainingError
+from hospintel_core.failpoints import reach
 from hospintel_core.validation import Labelled
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def prepare_validation(set_id: UUID) -> list[Next]:
     waiting = ValidationSet.objects.filter(stale(), pk=set_id, state=ValidationState.PREPARING)
     if not waiting.update(seen_at=timezone.now(), tries=F("tries") + 1):
         return []
+    reach("prepare.begun")
     found = ValidationSet.objects.select_related("federation").get(pk=set_id)
     if found.tries > MAX_TRIES:
         fail(found, "worker_lost")
@@ -54,6 +56,7 @@ def prepare_validation(set_id: UUID) -> list[Next]:
     try:
         made = _features(found)
         SCANS.write(found.pk, features_id(found.digest, made.backbone), made.labelled.dumps())
+        reach("prepare.kept")
         looks = _domain(found, made.labelled)
     except _EndedError:
         logger.info("validation set %s was deleted", set_id)
@@ -124,9 +127,11 @@ def _put_to_use(found: ValidationSet, made: dict[str, Any]) -> list[Next]:
                 replaced.append(old.pk)
             changes = {**made, "ready_at": timezone.now()}
             advance(found, ValidationState.READY, actor=WORKER, changes=changes, scans=found.total)
+            reach("prepare.before_commit")
     except Conflict:
         logger.info("validation set %s was deleted, or is another worker's", found.pk)
         return []
+    reach("prepare.committed")
     for pk in replaced:
         erase_quietly(pk)
     federation = Federation.objects.get(pk=found.federation_id)

@@ -15,6 +15,7 @@ from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from hospintel_core import architectures
 from hospintel_core.errors import ReportError
+from hospintel_core.failpoints import reach
 from hospintel_core.report import Report
 from hospintel_core.screening import screen
 
@@ -90,10 +91,12 @@ def propose(
             advance(version, VersionState.HELD, actor=author.actor, changes={"verdict": verdict}, reason="proposed")
             if also is not None:
                 also(version)
+            reach("propose.before_commit")
     except IntegrityError as error:
         if not _waiting(federation, digest):
             raise
         raise Refusal("version_waiting", "The same model waits for review already.", 409) from error
+    reach("propose.committed")
     return version, [Next("validate", version.pk)]
 
 

@@ -8,6 +8,7 @@ from apps.federation.models import Federation, ModelVersion, Round
 from apps.federation.pipeline.finish import after_end, mark_failed
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, VersionState
+from hospintel_core.failpoints import reach
 
 
 def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Next]:
@@ -41,10 +42,12 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
             for round_ in Round.objects.active().of(federation.pk).select_related("run"):
                 mark_failed(round_, "superseded", actor=actor)
                 following += after_end(round_)
+            reach("publish.before_commit")
     except (Conflict, IntegrityError):
         # Somebody else was quicker: with this version, or with the number that it would have got.
         version.refresh_from_db()
         return []
+    reach("publish.committed")
     return [*following, Next("write_model", version.pk, apart=True), Next("validate", version.pk)]
 
 
@@ -64,9 +67,11 @@ def hold(version: ModelVersion, *, actor: str, verdict: str) -> list[Next]:
                 advance(round_, RoundState.HELD, actor=actor, changes={"ended_at": timezone.now()}, reason="gate")
                 if round_.run.state == RunState.RUNNING:
                     advance(round_.run, RunState.PAUSED, actor=actor, reason="held")
+            reach("hold.before_commit")
     except Conflict:
         version.refresh_from_db()
         return []
+    reach("hold.committed")
     return after_end(version.round) if version.round is not None else []
 
 

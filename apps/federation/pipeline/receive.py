@@ -20,6 +20,7 @@ from apps.federation.states import RoundState, UpdateState
 from hospintel_core import envelope
 from hospintel_core.envelope import Header
 from hospintel_core.errors import EnvelopeError
+from hospintel_core.failpoints import reach
 
 CLOCK_WINDOW_MS = 15 * 60 * 1000
 CRYPTO_TEXT = "The update was refused."
@@ -122,6 +123,7 @@ def receive(
         update = _insert(header, round_, agent, part, digest, refused=code)
     finally:
         part.unlink(missing_ok=True)
+    reach("receive.committed")
     if code and update.state == UpdateState.REFUSED:
         storage.discard_sealed(update.pk)
         raise Refusal(code, HEADER_TEXTS[code], 422, recorded=True)
@@ -190,6 +192,7 @@ def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str
     )
     try:
         storage.adopt_sealed(part, update.pk)
+        reach("receive.kept")
         with transaction():
             update.save(force_insert=True)
             if refused:
@@ -205,6 +208,7 @@ def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str
                 )
             else:
                 record("update.received", actor=agent.actor, obj=update, objects=[round_])
+            reach("receive.before_commit")
     except BaseException as error:
         storage.discard_sealed(update.pk)
         if isinstance(error, IntegrityError):

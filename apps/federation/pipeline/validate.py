@@ -15,6 +15,7 @@ from apps.federation.states import ValidationState, VersionState
 from hospintel_core import architectures, training
 from hospintel_core.calibration import calibrate
 from hospintel_core.errors import CoreError
+from hospintel_core.failpoints import reach
 from hospintel_core.report import Report
 from hospintel_core.validation import Labelled, losses
 
@@ -85,6 +86,7 @@ def _keep(found: ValidationSet, version: ModelVersion, report: Report) -> None:
                 right=report.correct,
                 scans=report.n,
             )
+            reach("validate.before_commit")
     except IntegrityError:
         logger.info("%s was measured by another worker too", version)
 

@@ -17,6 +17,7 @@ from django.conf import settings
 from apps.federation.pipeline import storage
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
+from hospintel_core.failpoints import reach
 
 NONCE_BYTES = 12
 DOMAIN = b"hospintel scan v1"
@@ -108,6 +109,7 @@ class Vault:
     def erase(self, owner: UUID) -> None:
         """Erase the key, then the scans. Safe to call again. Raises OSError or KeyFileError where the disk refuses."""
         signing.erase_key(self._key_path(owner))
+        reach("vault.key_erased")
         folder = self._scans() / str(owner)
         # Who ended it and the tick may both be at it: what the other has deleted is deleted.
         with suppress(FileNotFoundError):

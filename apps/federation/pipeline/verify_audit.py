@@ -13,6 +13,7 @@ from apps.audit.feed import as_event
 from apps.audit.models import AuditEntry
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.step import Next, Refusal
+from hospintel_core.failpoints import reach
 
 ASKED, HELD, BROKEN = "audit.verify", "audit.verified", "audit.broken"
 # A worker that died meanwhile gives no answer: then it may be asked again.
@@ -73,6 +74,7 @@ def verify_audit(asked: UUID) -> list[Next]:
             bad_seq=bad.bad_seq if bad else None,
             reason=bad.reason if bad else "",
         )
+        reach("verify.before_commit")
     return []
 
 

@@ -14,6 +14,7 @@ from apps.federation.models import ModelVersion
 from apps.federation.pipeline import model_files, storage
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, backbone, h5
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def _write(version: ModelVersion, *, current: bool) -> bool:
     model_files.prune(room=0 if current else 1)  # first: their room may be what is missing
     try:
         h5.write_model(path, architecture, base_arrays(architecture), head)
+        reach("write_model.written")
         written = model_files.note(version.digest)
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
@@ -59,6 +61,8 @@ def _write(version: ModelVersion, *, current: bool) -> bool:
         # The tick, or whoever wants it, asks again; what was published stays published.
         logger.exception("the model of %s cannot be written: the disk is full", version)
         return False
+    reach("write_model.noted")
     with transaction():
         record("version.model_written", actor="system:worker", obj=version, size=written.size, sha256=written.sha256)
+    reach("write_model.committed")
     return True

@@ -19,6 +19,7 @@ from apps.finetune.models import Job
 from apps.finetune.pipeline import lease
 from apps.finetune.pipeline.finish import end_job, erase_quietly
 from apps.finetune.states import JOB_WORKING, JobState
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -91,6 +92,8 @@ class Claim:
         """End the job. Raises LostError."""
         with self._held():
             end_job(self.job, to, actor=WORKER, code=code, changes=changes)
+            reach("train.before_commit")
+        reach("train.committed")
         erase_quietly(self.job.pk)
 
     @contextmanager

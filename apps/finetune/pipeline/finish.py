@@ -12,6 +12,7 @@ from apps.finetune.models import Job, Scan
 from apps.finetune.pipeline import vault
 from apps.finetune.states import JOB_ACTIVE, JobState
 from hospintel_core.errors import KeyFileError
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 SYSTEM = "system:workbench"
@@ -49,6 +50,7 @@ def erase(job_id: UUID) -> None:
         OSError, KeyFileError: the disk refuses.
     """
     vault.erase(job_id)
+    reach("erase.scans_gone")
     with transaction():
         if Job.objects.filter(pk=job_id, erased_at=None).exclude(state__in=JOB_ACTIVE).update(erased_at=timezone.now()):
             job = Job.objects.get(pk=job_id)

@@ -16,6 +16,7 @@ from apps.federation.pipeline.step import Refusal
 from apps.finetune.models import Lease
 from apps.finetune.pipeline.finish import end_jobs_of_lease
 from apps.finetune.states import LeaseState
+from hospintel_core.failpoints import reach
 
 SYSTEM = "system:tick"
 
@@ -46,13 +47,16 @@ def take(user: User, federation: Federation | None = None) -> Lease:
     require_member(user, federation)
     try:
         with transaction():
-            return _taken(user, federation)
+            lease = _taken(user, federation)
+            reach("lease_take.before_commit")
     except (IntegrityError, Conflict) as error:
         # Two at once: the database lets one in.
         held = current(federation)
         if held is not None and held.holder_id == user.pk:
             return held
         raise _held(held) from error
+    reach("lease_take.committed")
+    return lease
 
 
 def _taken(user: User, federation: Federation) -> Lease:
@@ -157,9 +161,11 @@ def _ended(lease: Lease, to: LeaseState, *, actor: str, by: str) -> bool:
     try:
         with transaction():
             _end(lease, to, actor=actor, by=by)
+            reach("lease_end.before_commit")
     except Conflict:
         # It has ended in the same moment, or was renewed.
         return False
+    reach("lease_end.committed")
     return True
 
 

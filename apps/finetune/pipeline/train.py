@@ -22,6 +22,7 @@ from apps.finetune.pipeline.claim import Claim, LostError, take
 from apps.finetune.states import JobState
 from hospintel_core import architectures, dataset, features, training, weights
 from hospintel_core.errors import CoreError, TrainingError
+from hospintel_core.failpoints import reach
 from hospintel_core.plan import Plan
 from hospintel_core.report import Report
 
@@ -35,6 +36,7 @@ def train(job_id: UUID) -> None:
     if claim is None:
         return
     with claim:
+        reach("train.begun")
         try:
             _Training(claim).run()
         except LostError:
@@ -77,7 +79,9 @@ class _Training:
         head = self._head(base, found, mirrored)
         # One part a set of scans on which the two were measured.
         report = {"held_out": self._on_held_out(found, base, head), **self._on_hub(base, head)}
+        reach("train.trained")
         digest = storage.store_head(weights.dumps(head))
+        reach("train.stored")
         self._tell(force=True)
         self.claim.end(JobState.DONE, digest=digest, report=report)
 
@@ -111,6 +115,7 @@ class _Training:
         if self.claim.lost.is_set():
             raise LostError
         self._tell(prepared=view * total + done, of=views * total)
+        reach("train.scan_read")
 
     def _on_held_out(
         self, found: features.Extracted, base: weights.Arrays, head: weights.Arrays
@@ -162,6 +167,7 @@ class _Training:
 
     def _epoch_done(self, result: training.EpochResult) -> None:
         told = {"epoch": result.epoch, "loss": round(result.loss, 4), "accuracy": round(result.accuracy, 4)}
+        reach("train.epoch")
         self._tell(epochs=[*self.progress.get("epochs", []), told], of_epochs=self.plan.epochs)
 
     def _tell(self, *, force: bool = False, **news: Any) -> None:

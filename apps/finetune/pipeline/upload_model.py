@@ -31,6 +31,7 @@ from hospintel_core import apart, architectures, h5, screening, uploaded, weight
 from hospintel_core.apart import Answer
 from hospintel_core.architectures import Architecture
 from hospintel_core.errors import ModelFileError
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -72,12 +73,15 @@ def receive(
     pk = uuid.uuid4()
     try:
         size, digest = _write(path_of(pk), chunks)
-        return _insert(pk, user, federation, note=note, size=size, digest=digest)
+        reach("upload_model.kept")
+        upload = _insert(pk, user, federation, note=note, size=size, digest=digest)
     except BaseException as error:
         discard(pk)
         if isinstance(error, OSError):
             raise storage.disk_refusal(error) from error
         raise
+    reach("upload_model.committed")
+    return upload
 
 
 def _waiting() -> Refusal:
@@ -154,11 +158,13 @@ def read(upload_id: UUID) -> list[Next]:
     upload = _claim(upload_id)
     if upload is None:
         return []
+    reach("read_model.begun")
     try:
         following = _decide(upload)
     except Conflict:
         # The tick gave it to another worker meanwhile: the file and the word are that one's.
         return []
+    reach("read_model.decided")
     discard(upload.pk)
     return following
 
@@ -172,6 +178,7 @@ def _decide(upload: ModelUpload) -> list[Next]:
             raise Refusal("stuck", "The hub could not read the file, three times over. Its log says why.")
         answer = _ask(upload, architecture)
         digest = storage.store_head(weights.dumps(_judged(upload, answer, architecture)))
+        reach("read_model.stored")
         return _propose(upload, digest, answer)
     except (ModelFileError, Refusal) as error:
         _refuse(upload, error.code, error.detail, answer)
