@@ -18,12 +18,16 @@ SEED ?= 0
 PORT ?= 8000
 EXIT ?=
 SMOKE ?=
+CHAOS ?= var/chaos
+KILLS ?= 200
+REPEATS ?= 2
+SHORT ?=
 
 # One word for the shell, whatever is in it. 0, no and false mean no.
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test test-browser lint docs wheel bench screenshots clean lock
+.PHONY: help demo run test test-browser chaos lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,6 +58,10 @@ test: $(VENV)/.dev ## the tests that need nothing but Python
 
 test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
+
+chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1); results in var/chaos
+	@PYTHONPATH=.:tests/flows:tests/chaos $(PY) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
+		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
 
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .

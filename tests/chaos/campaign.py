@@ -1,0 +1,155 @@
+"""Kill the hub's and the agents' processes at every failpoint and at random moments; see that no round is lost.
+
+    make chaos [KILLS=200] [REPEATS=2] [SHORT=1] [CHAOS=folder]
+
+Each scenario is a line of CHAOS/results.jsonl (var/chaos); one that is there is not run again. The exit status is 1
+where something that must hold did not. With DATABASE_URL and REDIS_URL the hub uses those.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jobs
+import ledger
+from ground import ROUNDS, Ground, at_random, named
+
+from hospintel_core.failpoints import POINTS
+
+# What a run of rounds gets to; the others need a fine-tuning job, an uploaded model, a validation set, a bad candidate.
+OF_ROUNDS = tuple(
+    point
+    for point in POINTS
+    if point.split(".")[0]
+    in {
+        *("upload", "receive", "inspect", "close", "aggregate", "gate", "evaluation_open", "report", "evaluation_end"),
+        *("publish", "run_end", "open", "finish", "write_model", "export_model", "audit", "agent"),
+    }
+)
+SHORT = (
+    *("receive.committed", "inspect.before_commit", "aggregate.stored", "aggregate.before_commit"),
+    *("publish.before_commit", "publish.committed", "audit.appended", "agent.delta_kept"),
+)
+Scenario = tuple[str, Callable[[Ground], dict[str, Any]]]
+
+
+class Campaign:
+    """Scenarios, their results in a file, and a hub that lives through them."""
+
+    def __init__(self, folder: Path, **more: str) -> None:
+        self.file = folder / "results.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        self.results = [json.loads(line) for line in lines]
+        self.more, self.wanted, self.usual = more, list[str](), 0.0
+        self._bench: jobs.Bench | None = None
+
+    def run(self, scenarios: Iterator[Scenario]) -> int:
+        """Run what has no result yet; returns how many scenarios broke something."""
+        done = {one["scenario"] for one in self.results}
+        folder = Path(tempfile.mkdtemp(prefix="hospintel-chaos-"))
+        ground = Ground(folder, **self.more)
+        try:
+            self._learn(ground)
+            for name, scenario in scenarios:
+                if name not in done:
+                    self._note(name, ground, scenario)
+        finally:
+            ground.close()
+            shutil.rmtree(folder, ignore_errors=True)
+        return sum(bool(one["violations"]) for one in self.results)
+
+    def _learn(self, ground: Ground) -> None:
+        """A run without faults: its digests, and how long it takes."""
+        began = time.monotonic()
+        run = ground.start_run()
+        assert ground.until(lambda: ground.is_done(run)), ground.hub.logs()
+        self.usual = time.monotonic() - began
+        self.wanted = ground.hub.ask(ledger.digests, run)
+        assert len(self.wanted) == ROUNDS
+        assert ground.check(run, self.wanted) == []
+        print(f"without faults: {self.usual:.1f} s, {self.wanted[-1][:12]}", flush=True)
+
+    def _note(self, name: str, ground: Ground, scenario: Callable[[Ground], dict[str, Any]]) -> None:
+        result = {"scenario": name, "at": int(time.time()), **scenario(ground)}
+        self.results.append(result)
+        with self.file.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        told = "; ".join(result["violations"]) or "ok"
+        print(f"{name}: {told} ({result['seconds']} s, recovery {result['recovery']} s)", flush=True)
+        if result["violations"]:
+            (self.file.parent / f"{name.replace('/', '-')}.log").write_text(ground.hub.logs())
+
+    def scenarios(self, repeats: int, kills: int) -> Iterator[Scenario]:
+        """All of them, those of one kind spread over the whole."""
+        for repeat in range(repeats):
+            for number, point in enumerate(OF_ROUNDS):
+                passes = (repeat * 7 + number) % 40 if point.startswith("audit.") else repeat % 2
+                passes = 0 if point.startswith(("run_end.", "evaluation_", "export_model.")) else passes
+                yield f"{point}/{repeat}", self._named(point, passes)
+            for point in jobs.POINTS:
+                yield f"{point}/{repeat}", self._job(point)
+            share = range(repeat * kills // repeats, (repeat + 1) * kills // repeats)
+            for seed in share:
+                yield f"random/{seed}", self._random(seed)
+
+    def short(self) -> Iterator[Scenario]:
+        """A minute's worth."""
+        for point in SHORT:
+            yield f"short/{point}", self._named(point, 0)
+
+    def _named(self, point: str, passes: int) -> Callable[[Ground], dict[str, Any]]:
+        return lambda ground: named(ground, point, passes, "kill", self.wanted)
+
+    def _random(self, seed: int) -> Callable[[Ground], dict[str, Any]]:
+        return lambda ground: at_random(ground, seed, self.usual, self.wanted)
+
+    def _job(self, point: str) -> Callable[[Ground], dict[str, Any]]:
+        def run(ground: Ground) -> dict[str, Any]:
+            if self._bench is None:
+                self._bench = jobs.Bench(ground)
+            return self._bench.run(point)
+
+        return run
+
+
+def services() -> dict[str, str]:
+    """The services that the caller names, for the hub."""
+    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)}
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """What came of it, in one line."""
+    times = sorted(one["recovery"] for one in results if one["reached"])
+    broken = [one["scenario"] for one in results if one["violations"]]
+    missed = [one["scenario"] for one in results if not one["reached"]]
+    middle, last = (times[len(times) // 2], times[-1]) if times else (0, 0)
+    return (
+        f"{len(results)} scenarios, {len(times)} with a kill; recovery median {middle} s, most {last} s; "
+        f"not reached: {missed or 'none'}; violations in: {broken or 'none'}"
+    )
+
+
+def main() -> int:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--short", action="store_true")
+    given = parser.parse_args()
+    campaign = Campaign(given.folder, **services())
+    broken = campaign.run(campaign.short() if given.short else campaign.scenarios(given.repeats, given.kills))
+    print(summary(campaign.results))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
