@@ -26,8 +26,12 @@ PART: Final = 4 * 1024 * 1024
 LIVE: Final = frozenset({"RECEIVED", "ACCEPTED", "CONSUMED"})
 TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
-ENDED: Final = frozenset({"round_closed", "round_unknown", "run_aborted"})
+ENDED: Final = frozenset({"round_closed", "round_unknown", "run_aborted", "not_needed", "not_selected"})
 NO_ROUND: Final = UUID(int=0)
+# In an answer without a task.
+OTHERS: Final = "X-Hospintel-Not-Selected"
+_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OTHER: Final = re.compile(rf"({_UUID}) ([0-9]{{1,9}}) ({_UUID})", re.ASCII)
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
@@ -45,10 +49,23 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
+class OtherRound:
+    """A round for which the hub asked other agents: its id, its number, and the id of its run."""
+
+    round_id: UUID
+    number: int
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Idle:
-    """The hub has nothing to do for this agent; ask again after `retry_after` seconds (None: it did not say)."""
+    """The hub has nothing to do for this agent; ask again after `retry_after` seconds (None: it did not say).
+
+    `others` are the newest rounds that asked other agents, as far as the hub tells; they may be known already.
+    """
 
     retry_after: float | None
+    others: tuple[OtherRound, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,7 @@ class Hub:
             "GET", f"{API}federations/{self._federation}/task", params={"wait": wait}, timeout=wait + ANSWER_TIMEOUT
         )
         if answer.status == HTTPStatus.NO_CONTENT:
-            return Idle(answer.retry_after)
+            return Idle(answer.retry_after, _others(answer.headers.get(OTHERS, "")))
         try:
             return SignedManifest.from_wire(answer.json())
         except CoreError as error:
@@ -221,6 +238,13 @@ class Hub:
         """Digest and architecture of the version in use, as the public status says. Not signed: only for looking."""
         found = self.http.call("GET", f"{API}federations/{self._federation}/status").json()
         return _text(found, "model"), _text(found, "architecture")
+
+
+def _others(text: str) -> tuple[OtherRound, ...]:
+    found = [_OTHER.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
+    if not all(found):
+        raise malformed(f"{OTHERS} is not a list of rounds")
+    return tuple(OtherRound(UUID(one[1]), int(one[2]), one[3]) for one in found if one)
 
 
 def _b64(data: bytes) -> str:

@@ -22,6 +22,8 @@ from client_agent.errors import StorageError, storing
 from hospintel_core.failpoints import reach
 
 BUSY_TIMEOUT: Final = 10.0
+NOT_SELECTED: Final = "not_selected"
+ASKED_OTHERS: Final = "the hub asked other hospitals in this round; nothing is wrong, a later one asks this agent"
 
 
 class State(StrEnum):
@@ -208,6 +210,19 @@ class Journal:
                 (issued_ms,),
             )
         return self.get(round_id, kind)
+
+    def pass_over(self, *, round_id: UUID, federation: str, number: int, run_id: str) -> bool:
+        """Note a round that asked other agents. Returns whether that is news: a round that is known stays as it is."""
+        now = self._now_ms()
+        values = (str(round_id), federation, number, State.EXPIRED, run_id, NOT_SELECTED, ASKED_OTHERS, now, now)
+        with self._transaction():
+            added = self._db.execute(
+                "INSERT OR IGNORE INTO rounds"
+                " (round_id, kind, federation, number, state, manifest, run_id, code, detail, started_ms, changed_ms)"
+                " VALUES (?, 'train', ?, ?, ?, '', ?, ?, ?, ?, ?)",
+                values,
+            )
+        return added.rowcount == 1
 
     def get(self, round_id: UUID, kind: str) -> Row:
         """The row of a task; KeyError where there is none."""

@@ -21,7 +21,7 @@ from client_agent.errors import (
 )
 from client_agent.hub import LONG_POLL, Idle
 from client_agent.identity import follow
-from client_agent.journal import Row, State
+from client_agent.journal import ASKED_OTHERS, Row, State
 from client_agent.push import discard, learn, seal, upload
 from client_agent.task import Task, open_task
 from client_agent.train import evaluate, train
@@ -128,11 +128,21 @@ class Service:
             # No reset of the backoff yet: a task that is refused here comes again at once, and must not keep us busy.
             return found
         agent.backoff.reset()
+        self._note_others(found)
         # Counted from the request: a poll that waited its time has kept the hub's distance, and asks again at once.
         rest = (1.0 if found.retry_after is None else found.retry_after) - (agent.clock.monotonic() - asked)
         if rest > 0:
             agent.clock.wait(rest)
         return None
+
+    def _note_others(self, idle: Idle) -> None:
+        """Write down the rounds that asked other agents, so that nobody here wonders why nothing was trained."""
+        for other in idle.others:
+            federation = self._agent.config.federation
+            if self._agent.journal.pass_over(
+                round_id=other.round_id, federation=federation, number=other.number, run_id=other.run_id
+            ):
+                log.info("round %d: %s", other.number, ASKED_OTHERS)
 
     def _begin(self, task: Task, signed: SignedManifest) -> Row | None:
         """The journal's row of an offered task; None where there is nothing (more) to do for it."""

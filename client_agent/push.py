@@ -8,7 +8,7 @@ from client_agent.agent import Agent
 from client_agent.config import write_private
 from client_agent.errors import FINAL_REFUSALS, HubRefusedError, HubUnreachableError, storing
 from client_agent.hub import ENDED, LIVE, LONG_POLL, TAKEN, UpdateStatus
-from client_agent.journal import Row, State
+from client_agent.journal import ASKED_OTHERS, NOT_SELECTED, Row, State
 from client_agent.task import Task
 from client_agent.train import delta_path, load_delta
 from hospintel_core import envelope, weights
@@ -24,6 +24,13 @@ POLL_GROWTH: Final = 1.3
 POLL_LAST: Final = 2.0
 MAX_REWINDS: Final = 5
 # Refusals that are about this seal and not about the delta: another nonce, time or transfer can be accepted.
+# How a round goes on, or has ended, without this agent: nothing is wrong with any of them.
+_ENDS: Final = {
+    "round_closed": "the round ended without this update",
+    "run_aborted": "the run was aborted",
+    "not_needed": "enough other updates were in: the round closed without this one, and nothing is wrong",
+    NOT_SELECTED: ASKED_OTHERS,
+}
 RETRY_HELPS: Final = frozenset({"update_refused", "clock_skew", "replayed", "digest_mismatch"})
 
 
@@ -35,7 +42,7 @@ def seal(agent: Agent, task: Task, row: Row) -> Row:
     """
     status = _status(agent, row)
     if status is None or not (status.collecting or status.state in LIVE):
-        return _expired(agent, row)
+        return _expired(agent, row, status.code if status else "")
     if status.state in LIVE:
         return agent.journal.advance(row, State.UPLOADED)
     if status.attempts_left == 0:
@@ -87,7 +94,7 @@ def upload(agent: Agent, task: Task, row: Row) -> Row:
         return agent.journal.advance(row, State.TRAINED)
     status = _status(agent, row, row.sealed_digest)
     if status is None or not (status.collecting or status.state in LIVE):
-        return _expired(agent, row)
+        return _expired(agent, row, status.code if status else "")
     if status.state in LIVE:
         return agent.journal.advance(row, State.UPLOADED)
     offset, complete, rewinds = min(status.received, len(sealed)), False, 0
@@ -127,7 +134,7 @@ def learn(agent: Agent, task: Task, row: Row) -> Row:
         if status.state == "REFUSED":
             return _refused(agent, task, row, HubRefusedError(status.code, status.detail))
         if status.state is None and not status.collecting:
-            return _expired(agent, row)
+            return _expired(agent, row, status.code)
         if status.state is None:
             return _again(agent, task, row, "update_lost", "the hub no longer has the update")
         agent.clock.wait(pause)
@@ -150,9 +157,9 @@ def _status(agent: Agent, row: Row, digest: str = "", wait: int = 0) -> UpdateSt
         raise
 
 
-def _expired(agent: Agent, row: Row, code: str = "round_closed") -> Row:
-    detail = "the run was aborted" if code == "run_aborted" else "the round ended without this update"
-    return agent.journal.advance(row, State.EXPIRED, code=code, detail=detail)
+def _expired(agent: Agent, row: Row, code: str = "") -> Row:
+    code = code if code in _ENDS else "round_closed"
+    return agent.journal.advance(row, State.EXPIRED, code=code, detail=_ENDS[code])
 
 
 def _refused(agent: Agent, task: Task, row: Row, error: HubRefusedError) -> Row:
@@ -168,7 +175,7 @@ def _refused(agent: Agent, task: Task, row: Row, error: HubRefusedError) -> Row:
     if code == "upload_busy":
         raise HubUnreachableError("hub_busy", detail) from error
     if code in ENDED:
-        return _expired(agent, row, code if code == "run_aborted" else "round_closed")
+        return _expired(agent, row, code)
     if code == "update_exists":
         return agent.journal.advance(row, State.UPLOADED)
     log.warning("%s: the hub refused the update: %s (%s)", task.name, detail, code)

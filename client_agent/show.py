@@ -71,6 +71,8 @@ def status(home: Home, config: Config) -> AgentError | None:
     for row in rows:
         table.add_row(*_cells(row))
     Console().print(table)
+    if rows[0].detail:
+        print(f"round {rows[0].number}: {rows[0].detail}")
     return failed
 
 

@@ -10,6 +10,7 @@ from apps.federation.pipeline.configure import FRACTIONS, PLAN_FIELDS, RANGES, S
 from apps.federation.pipeline.enrol import MOST_MINUTES, MOST_SAMPLES
 from apps.federation.pipeline.review import MOST_REASON
 from apps.federation.pipeline.step import Refusal
+from apps.federation.states import Selection
 from apps.federation.versions import called, source_of
 from apps.federation.words import SETTINGS
 from hospintel_core.aggregate import RULES
@@ -70,7 +71,8 @@ class CodeForm(forms.Form):
 
 
 # Settings by when a change acts, in the page's order.
-OPEN_ROUND = tuple(RANGES.keys() - {"server_momentum"})
+NEXT_ROUND = ("selection", "selection_fraction", "over_select", "absent_after")
+OPEN_ROUND = tuple(RANGES.keys() - {"server_momentum", *NEXT_ROUND})
 BETWEEN_ROUNDS = ("rule", "server_momentum")
 
 
@@ -98,6 +100,7 @@ class SettingsForm(forms.Form):
         """Return a heading, when a change of it acts, and the fields of each part of the page."""
         return [
             ("Rounds and gate", "From now on, for an open round too.", self.group(OPEN_ROUND)),
+            ("Who is asked", "From the next round on.", self.group(NEXT_ROUND)),
             ("Averaging", "From the next round on. Refused while a round is open.", self.group(BETWEEN_ROUNDS)),
             ("Plan", "For runs that start later. A run keeps the plan it began with.", self.group(PLAN_FIELDS)),
         ]
@@ -119,6 +122,8 @@ class SettingsForm(forms.Form):
 def _field(name: str) -> forms.Field:
     if name == "rule":
         return forms.ChoiceField(choices=[(rule, rule) for rule in sorted(RULES)])
+    if name == "selection":
+        return forms.ChoiceField(choices=Selection.choices)
     if name == "mirror":
         return forms.TypedChoiceField(choices=[("yes", "yes"), ("no", "no")], coerce=lambda text: text == "yes")
     if name in FRACTIONS or name == "learning_rate":

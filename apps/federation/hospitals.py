@@ -11,11 +11,13 @@ from apps.federation.figures import Hospitals
 from apps.federation.live import MAX_WAIT
 from apps.federation.models import Agent, EnrolmentCode, Federation, Update
 from apps.federation.states import AgentState, CodeState, UpdateState
-from apps.federation.words import Advice, refusal
+from apps.federation.words import REFUSALS, Advice, refusal
 
 # Longer than any long poll: an agent that called in this time is waiting at the hub now, or trains, or sends.
 THERE_SECONDS = MAX_WAIT + 5
 CONTRIBUTIONS = 20
+# Refused through nobody's fault.
+NO_FAULT = tuple(code for code, advice in REFUSALS.items() if not advice.alarm)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def contributions(hospital: Hospital) -> Contributions:
     """Return what the hospital's agents sent."""
     updates = Update.objects.filter(agent__hospital=hospital)
     consumed = Q(state=UpdateState.CONSUMED)
-    refused = Q(state=UpdateState.REFUSED) & ~Q(code="run_aborted")
+    refused = Q(state=UpdateState.REFUSED) & ~Q(code__in=NO_FAULT)
     sums = updates.aggregate(
         consumed=Count("pk", filter=consumed),
         refused=Count("pk", filter=refused),

@@ -6,6 +6,7 @@ from typing import Any
 
 from apps.federation.figures import Hospitals
 from apps.federation.models import Agent, Federation, Round, Update
+from apps.federation.pipeline.choose import is_asked
 from apps.federation.states import AgentState, RoundState, UpdateState
 from apps.federation.words import Advice, refusal
 
@@ -90,10 +91,17 @@ def _place(agent: Agent, federation: Federation, round_: Round | None, update: U
         return at(4, "Returned, not used" if update.is_unused else _RETURNED[UpdateState(update.state)])
     if not online:
         return at(1, "Offline" if agent.last_seen else "Has not called yet")
-    if round_ is not None and round_.state == RoundState.COLLECTING:
-        said = "Training" if str(agent.pk) in round_.expected else "Came late, may still join"
-        return at(2, said, following="now")
-    return at(2, "Connected, waits for the next round")
+    said, following = _without_update(agent, round_)
+    return at(2, said, following=following)
+
+
+def _without_update(agent: Agent, round_: Round | None) -> tuple[str, str]:
+    """Return what an agent does that is there and has no update in the round, and its next rung."""
+    if round_ is None or round_.state != RoundState.COLLECTING:
+        return "Connected, waits for the next round", "ahead"
+    if not is_asked(agent, round_):
+        return "Not asked in this round", "ahead"
+    return ("Training" if str(agent.pk) in round_.expected else "Came late, may still join"), "now"
 
 
 _RETURNED = {

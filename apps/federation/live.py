@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 # Other apps' work that goes on now, by an id of its own. Asked once a batch; told where the moment is another.
 WORK: list[Callable[[], dict[str, Progress]]] = []
 # What can give the agents of a federation something to do, and names it. Other events wake no agent: each would look.
-TASK_ACTIONS = frozenset({"round.open", "evaluation.open"})
+TASK_ACTIONS = frozenset({"round.open", "round.call", "evaluation.open"})
 
 
 def group_of(visibility: str) -> str:

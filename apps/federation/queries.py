@@ -179,7 +179,9 @@ def progress(round_: Round) -> Progress | None:
     collecting = round_.state == RoundState.COLLECTING
     closes = round_.closes_at if done >= federation.min_updates else round_.deadline_at
     closes = closes if collecting else None
-    return Progress(done, missing, len(there) + len(missing), federation.min_updates, closes, collecting)
+    all_of_them = len(there) + len(missing)
+    expected = all_of_them if round_.wanted is None else min(all_of_them, max(round_.wanted, done))
+    return Progress(done, missing, expected, federation.min_updates, closes, collecting)
 
 
 def round_headline(round_: Round, far: Progress | None) -> str:

@@ -54,6 +54,14 @@ class UpdateState(TextChoices):
     CONSUMED = "CONSUMED"
 
 
+class Selection(TextChoices):
+    """Whom a round asks of the agents that are online."""
+
+    ALL = "all"
+    RANDOM = "random"
+    FRESHNESS = "freshness"
+
+
 class VersionState(TextChoices):
     """CANDIDATE -> PUBLISHED | HELD | REJECTED (its round failed), HELD -> PUBLISHED | REJECTED."""
 
@@ -86,6 +94,7 @@ class KeyState(TextChoices):
 RUN_ACTIVE = frozenset({RunState.RUNNING, RunState.PAUSED})
 ROUND_ACTIVE = frozenset({RoundState.COLLECTING, RoundState.AGGREGATING, RoundState.EVALUATING})
 UPDATE_LIVE = frozenset({UpdateState.RECEIVED, UpdateState.ACCEPTED, UpdateState.CONSUMED})
+UPDATE_TAKEN = frozenset({UpdateState.ACCEPTED, UpdateState.CONSUMED})
 
 # On their way: one of a federation at a time.
 VALIDATION_COMING = frozenset({ValidationState.RECEIVING, ValidationState.PREPARING})

@@ -44,6 +44,8 @@ def test_a_round_opens_when_as_many_agents_are_online_as_it_needs(hub, north, so
         "version": 1,
         "expected": 2,
         "required": 2,
+        "selection": "all",
+        "wanted": None,
     }
 
 

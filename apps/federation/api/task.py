@@ -3,11 +3,14 @@
 import base64
 import time
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -21,16 +24,20 @@ from apps.federation.api.base import (
     refusal_json,
 )
 from apps.federation.api.shapes import Task, agent_refusals
-from apps.federation.live import next_change, pause, tasks_of, wait_of
+from apps.federation.live import MAX_WAIT, next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
+from apps.federation.pipeline.choose import is_asked
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
 from apps.federation.pipeline.step import Next, Refusal
-from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
+from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState, Selection
 from apps.federation.tasks import enqueue
 from hospintel_site.openapi import in_schema
 
 RETRY_AFTER = "1"
+# In a 204: the rounds that asked other agents, each as id, number, id of its run.
+OTHERS = "X-Hospintel-Not-Selected"
+MOST_TOLD = 10
 Wire = dict[str, str]
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -47,10 +54,34 @@ def find_task(agent: Agent, slug: str) -> Wire | None:
         body, signature = evaluation.evaluation_manifest, evaluation.evaluation_signature or b""
         return _wire(bytes(body), bytes(signature), evaluation.evaluation_kid)
     collecting = Round.objects.of(slug).filter(state=RoundState.COLLECTING, run__state__in=RUN_ACTIVE)
-    round_ = collecting.order_by("-opened_at").first()
-    if round_ is None or round_.updates.filter(agent=agent).live().exists() or not attempts_left(agent, round_):
+    round_ = collecting.select_related("run").order_by("-opened_at").first()
+    if (
+        round_ is None
+        or not is_asked(agent, round_)
+        or round_.updates.filter(agent=agent).live().exists()
+        or not attempts_left(agent, round_)
+    ):
         return None
     return _wire(bytes(round_.manifest), bytes(round_.manifest_signature), round_.manifest_kid)
+
+
+def passed_over(agent: Agent, slug: str) -> list[Round]:
+    """Return the newest rounds that asked others than this agent, oldest first; it may have heard of them before."""
+    lately = timezone.now() - timedelta(seconds=2 * MAX_WAIT)
+    partial = Round.objects.of(slug).exclude(selection=Selection.ALL).select_related("run")
+    newest = partial.filter(Q(opened_at__gte=lately) | Q(state=RoundState.COLLECTING)).order_by("-opened_at")
+    return [round_ for round_ in reversed(newest[:MOST_TOLD]) if not is_asked(agent, round_)]
+
+
+def _nothing(agent: Agent, slug: str) -> HttpResponse:
+    """Answer that there is nothing to do, and for which rounds others were asked."""
+    headers = {"Retry-After": RETRY_AFTER}
+    try:
+        if others := passed_over(agent, slug):
+            headers[OTHERS] = ", ".join(f"{round_.pk} {round_.number} {round_.run_id}" for round_ in others)
+    finally:
+        close_old_connections()
+    return HttpResponse(status=204, headers=headers)
 
 
 def _in_pool(function: Callable[Parameters, Returned]) -> Callable[Parameters, Coroutine[Any, Any, Returned]]:
@@ -76,7 +107,11 @@ def _begin(request: HttpRequest, slug: str) -> Agent:
 
 def _look(agent: Agent, slug: str) -> Wire | None:
     try:
-        return find_task(agent, slug)
+        found = find_task(agent, slug)
+        if found is not None:
+            # The wait may have begun before there was a task: whoever asks later who has called since sees that it has.
+            Agent.objects.filter(pk=agent.pk).update(last_seen=timezone.now())
+        return found
     finally:
         # A poll waits for up to a minute: it holds no database connection meanwhile.
         close_old_connections()
@@ -88,7 +123,10 @@ def _look(agent: Agent, slug: str) -> Wire | None:
         parameters=[OpenApiParameter("wait", float, description="Seconds, at most 60; 0 answers at once.")],
         responses={
             200: Task,
-            204: OpenApiResponse(description="Nothing to do; `Retry-After` says when to ask again."),
+            204: OpenApiResponse(
+                description="Nothing to do; `Retry-After` says when to ask again. `X-Hospintel-Not-Selected` names the "
+                "newest rounds that ask other agents, each as id, number and id of the run, with commas between them."
+            ),
             **agent_refusals({404: "federation_unknown"}),
         },
     ),
@@ -110,5 +148,5 @@ async def task(request: HttpRequest, slug: str) -> HttpResponse:
             return JsonResponse(found)
         left = until - time.monotonic()
         if left <= 0:
-            return HttpResponse(status=204, headers={"Retry-After": RETRY_AFTER})
+            return await _in_pool(_nothing)(agent, slug)
         await pause(changed, left)

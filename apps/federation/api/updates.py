@@ -36,7 +36,7 @@ REFUSED_TEXT = "The update was refused."
 # Why an update is not taken, whole or in parts.
 NOT_TAKEN = {
     404: "round_unknown",
-    409: "round_closed update_exists upload_busy replayed",
+    409: "round_closed not_needed not_selected update_exists upload_busy replayed",
     413: "body_too_large",
     422: "update_refused " + " ".join(receive.HEADER_TEXTS),
     429: "too_many_attempts",
@@ -146,9 +146,15 @@ class UpdatePartView(AgentView):
         received = update.size if update else 0
         if update is None and digest:
             received = storage.size_of(storage.part_path(round_.pk, self.agent.pk, _digest_of(digest)))
-        state = _state_of(update) if update else {"state": None, "code": "", "detail": ""}
+        state = _state_of(update) if update else _without(round_)
         left = receive.attempts_left(self.agent, round_)
         return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
+
+
+def _without(round_: Round) -> dict[str, object]:
+    """Return what an agent is told that has no update in the round; nothing while it may still send one."""
+    code = "not_needed" if round_.is_full else ""
+    return {"state": None, "code": code, "detail": receive.UNUSED_TEXTS.get(code, "")}
 
 
 def _newest(agent: Agent, round_: Round, digest: str | None) -> Update | None:

@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.federation.states import Selection
 from hospintel_core.architectures import CLASSES
 
 
@@ -16,7 +17,9 @@ class Federation(models.Model):
 
     Times are seconds. `min_updates` is the quorum of a round; `grace` runs from the moment the quorum is in,
     `deadline` from the first accepted update. `evaluate_quorum` 0 means that no agent evaluates a candidate
-    before it is published.
+    before it is published. `selection` says whom a round asks; of a part of the agents, `selection_fraction` are
+    wanted, and `over_select` of these are asked beyond them. After `absent_after` rounds without a hospital none waits
+    for it any more; 0: each does.
     """
 
     slug = models.SlugField(primary_key=True)
@@ -32,6 +35,10 @@ class Federation(models.Model):
     grace = models.PositiveIntegerField(default=120)
     deadline = models.PositiveIntegerField(default=1800)
     seen_within = models.PositiveIntegerField(default=120)
+    selection = models.CharField(max_length=10, choices=Selection.choices, default=Selection.ALL)
+    selection_fraction = models.FloatField(default=1)
+    over_select = models.FloatField(default=0)
+    absent_after = models.PositiveIntegerField(default=3)
     evaluate_quorum = models.PositiveIntegerField(default=0)
     evaluate_deadline = models.PositiveIntegerField(default=600)
     gate_margin = models.FloatField(default=0.02)
@@ -49,6 +56,9 @@ class Participation(models.Model):
     hospital = models.ForeignKey("accounts.Hospital", on_delete=models.PROTECT, related_name="participations")
     # Whether its doctors may bring scans to the hub to fine-tune with.
     workbench = models.BooleanField(default=False)
+    # Rounds in a row that closed without it, and since when none waits for it.
+    missed = models.PositiveIntegerField(default=0)
+    absent_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -12,8 +12,10 @@ from apps.federation.states import (
     ROUND_TRANSITIONS,
     RUN_ACTIVE,
     RUN_TRANSITIONS,
+    UPDATE_TAKEN,
     RoundState,
     RunState,
+    Selection,
     Transitions,
 )
 
@@ -64,7 +66,8 @@ class Round(models.Model):
 
     COLLECTING -> AGGREGATING -> EVALUATING -> PUBLISHED | HELD; from any active state -> FAILED(reason).
     `number` is the round's place in its run; a round that failed is tried again as the next `attempt`.
-    `expected` holds the ids of the agents that were online when the round opened.
+    `expected` holds the ids of the agents that are asked and waited for. Where more were asked than are needed,
+    `wanted` is the number of updates with which the round closes without the others.
     """
 
     TRANSITIONS: ClassVar[Transitions] = ROUND_TRANSITIONS
@@ -77,6 +80,8 @@ class Round(models.Model):
     state = models.CharField(max_length=12, choices=RoundState.choices, default=RoundState.COLLECTING)
     reason = models.CharField(max_length=60, blank=True)
     expected = models.JSONField(default=list)
+    selection = models.CharField(max_length=10, choices=Selection.choices, default=Selection.ALL)
+    wanted = models.PositiveIntegerField(null=True)
     round_kid = models.CharField(max_length=16)
     rsa_kid = models.CharField(max_length=16)
     manifest = models.BinaryField()
@@ -120,6 +125,13 @@ class Round(models.Model):
     def is_superseded(self) -> bool:
         """Return whether it ended because another version was published while it was open."""
         return self.state == RoundState.FAILED and self.reason == "superseded"
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether it closed with as many updates as were wanted, where more agents were asked."""
+        if self.wanted is None or self.state in {RoundState.COLLECTING, RoundState.FAILED}:
+            return False
+        return self.updates.filter(state__in=UPDATE_TAKEN).count() >= self.wanted
 
     @property
     def deadline_at(self) -> datetime | None:

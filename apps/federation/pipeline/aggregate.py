@@ -12,6 +12,7 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, ModelVersion, Round, Update
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.choose import call_up
 from apps.federation.pipeline.finish import fail_round
 from apps.federation.pipeline.inspect import open_update
 from apps.federation.pipeline.step import Next
@@ -30,15 +31,18 @@ FEW = 3
 def close(round_id: UUID) -> list[Next]:
     """Close a collecting round where it is due; safe to call at any time.
 
-    It is due when all expected agents are in (those revoked since are not waited for), `grace` seconds after the
-    quorum was, or at the deadline (counted from the first accepted update), which without a quorum fails the round.
+    It is due when all expected agents are in (those revoked since are not waited for), or as many of them as were
+    wanted where more were asked; `grace` seconds after the quorum was; or at the deadline (counted from the first
+    accepted update), which without a quorum fails the round. Where the agents that were chosen have gone away, others
+    are asked.
     """
     round_ = Round.objects.select_related("run__federation").get(pk=round_id)
-    if round_.state != RoundState.COLLECTING or round_.first_accepted_at is None:
+    if round_.state != RoundState.COLLECTING:
         return []
+    call_up(round_)
     accepted = {str(pk) for pk in round_.updates.filter(state=UpdateState.ACCEPTED).values_list("agent", flat=True)}
     # An update that is being inspected was sent in time: it is decided before the round closes.
-    if round_.updates.filter(state=UpdateState.RECEIVED).exists():
+    if round_.first_accepted_at is None or round_.updates.filter(state=UpdateState.RECEIVED).exists():
         return []
     federation, now = round_.run.federation, timezone.now()
     quorum = len(accepted) >= federation.min_updates
@@ -49,7 +53,8 @@ def close(round_id: UUID) -> list[Next]:
     missing = {str(pk) for pk in awaited} - accepted
     if not quorum and _is_over(round_.deadline_at, now):
         return fail_round(round_, "quorum", actor=WORKER)
-    if not quorum or (missing and not _is_over(round_.closes_at, now)):
+    enough = not missing or (round_.wanted is not None and len(accepted) >= round_.wanted)
+    if not quorum or not (enough or _is_over(round_.closes_at, now)):
         return []
     try:
         with transaction():

@@ -6,7 +6,7 @@ from typing import Any
 from apps.audit.api import record, transaction
 from apps.federation.models import Federation, Round, Run
 from apps.federation.pipeline.step import Next, Refusal
-from apps.federation.states import RoundState, RunState
+from apps.federation.states import RoundState, RunState, Selection
 from hospintel_core.aggregate import RULES
 from hospintel_core.errors import PlanError
 from hospintel_core.plan import Plan
@@ -20,12 +20,15 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "min_updates": (1, MANY),
     "grace": (0, MONTH),
     "deadline": (1, MONTH),
+    "selection_fraction": (0.01, 1),
+    "over_select": (0, 1),
+    "absent_after": (0, MANY),
     "evaluate_quorum": (0, MANY),
     "evaluate_deadline": (1, MONTH),
     "gate_margin": (0, 1),
     "server_momentum": (0, 0.99),
 }
-FRACTIONS = frozenset({"gate_margin", "server_momentum"})
+FRACTIONS = frozenset({"selection_fraction", "over_select", "gate_margin", "server_momentum"})
 # How updates become a version: what an open round was begun with holds for it.
 COMBINING = frozenset({"rule", "server_momentum"})
 # Before the name of a setting in the audit: its value until then.
@@ -38,6 +41,7 @@ def settings_of(federation: Federation) -> dict[str, Scalar]:
     plan = Plan.from_dict(federation.plan).to_dict()
     return {
         **{name: getattr(federation, name) for name in RANGES},
+        "selection": federation.selection,
         "rule": federation.rule,
         **{name: plan[name] for name in PLAN_FIELDS},
     }
@@ -46,7 +50,8 @@ def settings_of(federation: Federation) -> dict[str, Scalar]:
 def configure(federation: Federation, changes: Mapping[str, Scalar], *, actor: str) -> list[Next]:
     """Change settings of a federation; those that are so already are left alone.
 
-    Limits hold from now on, for an open round too; the plan holds for runs that start later.
+    Limits hold from now on, for an open round too; whom a round asks is decided when it opens; the plan holds for runs
+    that start later.
 
     Args:
         federation: which; refreshed.
@@ -57,8 +62,9 @@ def configure(federation: Federation, changes: Mapping[str, Scalar], *, actor: s
         The steps that may have become due: a round opens or closes.
 
     Raises:
-        Refusal: `setting_unknown`, `setting_range`, `rule_unknown` or a `plan_*` code (400); `round_open` (409) for
-            a new rule or server momentum while a round is open that was begun with the old one.
+        Refusal: `setting_unknown`, `setting_range`, `rule_unknown`, `selection_unknown` or a `plan_*` code (400);
+            `round_open` (409) for a new rule or server momentum while a round is open that was begun with the old
+            one.
     """
     with transaction():
         federation.refresh_from_db()
@@ -83,7 +89,7 @@ def check(name: str, value: Scalar) -> None:
     """Refuse a value that a setting cannot have.
 
     Raises:
-        Refusal: `setting_unknown`, `setting_range`, `rule_unknown` or a `plan_*` code (400).
+        Refusal: `setting_unknown`, `setting_range`, `rule_unknown`, `selection_unknown` or a `plan_*` code (400).
     """
     if name in RANGES:
         least, most = RANGES[name]
@@ -94,6 +100,9 @@ def check(name: str, value: Scalar) -> None:
     elif name == "rule":
         if value not in RULES:
             raise Refusal("rule_unknown", f"The rules are: {', '.join(sorted(RULES))}.", 400)
+    elif name == "selection":
+        if value not in Selection.values:
+            raise Refusal("selection_unknown", f"A round asks: {', '.join(Selection.values)}.", 400)
     elif name in PLAN_FIELDS:
         _planned({name: value})
     else:

@@ -16,8 +16,9 @@ from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, Evaluation, ModelVersion, Round, Run
+from apps.federation.pipeline.choose import online
 from apps.federation.pipeline.inspect import store_report
-from apps.federation.pipeline.open_round import build_manifest, online
+from apps.federation.pipeline.open_round import build_manifest
 from apps.federation.pipeline.publish import hold, publish
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.pipeline.validate import judge

@@ -83,7 +83,9 @@ def finish(round_id: UUID) -> list[Next]:
 def late_code(round_: Round) -> str:
     """Return why an update does not count whose round has ended without it; looks at the round as it is now."""
     round_.refresh_from_db(fields=["state", "reason"])
-    return "run_aborted" if round_.reason == "aborted" else "round_closed"
+    if round_.reason == "aborted":
+        return "run_aborted"
+    return "not_needed" if round_.is_full else "round_closed"
 
 
 def refuse(update: Update, code: str, *, actor: str) -> None:

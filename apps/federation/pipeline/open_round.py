@@ -2,7 +2,6 @@
 
 import base64
 import uuid
-from datetime import timedelta
 from uuid import UUID
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -10,9 +9,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from apps.audit.api import Conflict, record, transaction
-from apps.federation.models import Agent, Federation, ModelVersion, Round, Run
+from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.models.keys import HubKey
 from apps.federation.pipeline import keys
+from apps.federation.pipeline.choose import Asked, awaited, choose
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState
 from hospintel_core import architectures, codecs, envelope, signing
@@ -32,12 +32,6 @@ def wire_schema(federation: Federation) -> Schema:
 def max_body(federation: Federation) -> int:
     """Return the most bytes that a sealed update of this federation may have."""
     return min(envelope.sealed_size(wire_schema(federation).nbytes) + 2 * BODY_SLACK, envelope.MAX_SIZE)
-
-
-def online(federation: Federation) -> list[Agent]:
-    """Return the agents that asked for a task within `seen_within` seconds, in the order of their ids."""
-    since = timezone.now() - timedelta(seconds=federation.seen_within)
-    return list(Agent.objects.active().of(federation.slug).seen_since(since).order_by("pk"))
 
 
 def build_manifest(
@@ -93,13 +87,13 @@ def open_round(run_id: UUID) -> list[Next]:
     published = list(run.all_rounds.filter(state=RoundState.PUBLISHED).order_by("number"))
     if len(published) >= run.rounds:
         return [Next("finish_run", published[-1].pk)]
-    agents = online(federation)
-    if len(agents) >= federation.min_updates:
-        _create_round(run, federation.current, len(published) + 1, [str(agent.pk) for agent in agents])
+    there, number = awaited(federation), len(published) + 1
+    if len(there) >= federation.min_updates:
+        _create_round(run, federation.current, number, choose(run, number, there))
     return []
 
 
-def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]) -> None:
+def _create_round(run: Run, base: ModelVersion, number: int, asked: Asked) -> None:
     round_id = uuid.uuid4()
     round_key = keys.create_round_key(round_id)
     reach("open.key_made")
@@ -115,7 +109,9 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
                 number=number,
                 attempt=attempt,
                 base=base,
-                expected=expected,
+                expected=list(asked.agents),
+                selection=run.federation.selection,
+                wanted=asked.wanted,
                 round_kid=signing.key_id(round_key.public_key()).hex(),
                 rsa_kid=keys.active_key(HubKey.Kind.RSA).kid,
                 manifest=signed.body,
@@ -131,8 +127,10 @@ def _create_round(run: Run, base: ModelVersion, number: int, expected: list[str]
                 number=number,
                 attempt=attempt,
                 version=base.number,
-                expected=len(expected),
+                expected=len(asked.agents),
                 required=run.federation.min_updates,
+                selection=run.federation.selection,
+                wanted=asked.wanted,
             )
             reach("open.before_commit")
     except (IntegrityError, Conflict):

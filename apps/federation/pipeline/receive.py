@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.audit.api import record, transaction
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.choose import is_asked
 from apps.federation.pipeline.open_round import ATTEMPTS, max_body, wire_schema
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import RoundState, UpdateState
@@ -58,10 +59,14 @@ def check_open(agent: Agent, round_: Round) -> None:
     """Check whether the agent may still upload to the round, before any byte is taken.
 
     Raises:
-        Refusal: `round_closed`, `update_exists` (409) or `too_many_attempts` (429).
+        Refusal: `round_closed`, `not_needed`, `not_selected`, `update_exists` (409) or `too_many_attempts` (429).
     """
     if round_.state != RoundState.COLLECTING:
+        if round_.is_full:
+            raise Refusal("not_needed", UNUSED_TEXTS["not_needed"], 409)
         raise Refusal("round_closed", "This round no longer takes updates.", 409)
+    if not is_asked(agent, round_):
+        raise Refusal("not_selected", UNUSED_TEXTS["not_selected"], 409)
     own = Update.objects.filter(round=round_, agent=agent)
     if own.live().exists():
         raise Refusal("update_exists", "This round has an update of this agent already.", 409)
@@ -142,6 +147,8 @@ def _verified_header(agent: Agent, data: bytes) -> Header:
 
 UNUSED_TEXTS = {
     "round_closed": "The round ended before the update could count.",
+    "not_needed": "Enough other updates were in: the round closed without this one. Nothing is wrong.",
+    "not_selected": "This round asks other agents. Nothing is wrong.",
     "run_aborted": "The run was aborted before the update was used.",
 }
 HEADER_TEXTS = {

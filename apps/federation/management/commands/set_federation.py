@@ -5,6 +5,7 @@ from typing import Any
 
 from apps.federation.management.common import FederationCommand, add_federation, find_federation
 from apps.federation.pipeline.configure import configure, settings_of
+from apps.federation.states import Selection
 from apps.federation.tasks import enqueue
 from apps.federation.words import SETTINGS
 from hospintel_core.aggregate import RULES
@@ -19,12 +20,16 @@ def yes_or_no(text: str) -> bool:
 
 
 KINDS: dict[str, Any] = {
+    "selection": str,
+    "selection_fraction": float,
+    "over_select": float,
     "gate_margin": float,
     "server_momentum": float,
     "learning_rate": float,
     "rule": str,
     "mirror": yes_or_no,
 }
+CHOICES = {"rule": sorted(RULES), "selection": Selection.values}
 
 
 class Command(FederationCommand):
@@ -35,7 +40,7 @@ class Command(FederationCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_federation(parser)
         for name, text in SETTINGS.items():
-            choices = sorted(RULES) if name == "rule" else None
+            choices = CHOICES.get(name)
             option = f"--{name.replace('_', '-')}"
             parser.add_argument(option, type=KINDS.get(name, int), choices=choices, help=text)
 
