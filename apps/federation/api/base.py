@@ -53,18 +53,21 @@ def find_agent(authorization: str) -> Agent:
 def heartbeat(agent: Agent, request: HttpRequest | Request) -> bool:
     """Note that the agent is there, at most every few seconds. Returns whether it was news."""
     version = request.headers.get("X-Hospintel-Version", "")
-    now = timezone.now()
-    news = False
-    if agent.last_seen is None or agent.last_seen < now - timedelta(seconds=HEARTBEAT_SECONDS):
-        # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
-        known = version if _VERSION.fullmatch(version) else agent.version
-        try:
-            Agent.objects.filter(pk=agent.pk).update(last_seen=now, version=known)
-            news = True
-        except OperationalError:
-            # A full disk, say: whether the call itself can be answered is for the call to find out.
-            logger.exception("agent %s could not be noted as seen", agent.pk)
-    return news
+    if agent.last_seen is not None and agent.last_seen >= timezone.now() - timedelta(seconds=HEARTBEAT_SECONDS):
+        return False
+    # A header that the token's holder chose: what is shown to people is of a fixed alphabet.
+    return note_seen(agent, version=version if _VERSION.fullmatch(version) else agent.version)
+
+
+def note_seen(agent: Agent, **more: str) -> bool:
+    """Note that the agent is there now, with `more` of its row. Returns whether that could be written."""
+    try:
+        Agent.objects.filter(pk=agent.pk).update(last_seen=timezone.now(), **more)
+    except OperationalError:
+        # A full disk, say: whether the call itself can be answered is for the call to find out.
+        logger.exception("agent %s could not be noted as seen", agent.pk)
+        return False
+    return True
 
 
 def federation_of(agent: Agent, slug: str) -> Federation:

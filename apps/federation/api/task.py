@@ -21,6 +21,7 @@ from apps.federation.api.base import (
     federation_of,
     find_agent,
     heartbeat,
+    note_seen,
     refusal_json,
 )
 from apps.federation.api.shapes import Task, agent_refusals
@@ -110,7 +111,7 @@ def _look(agent: Agent, slug: str) -> Wire | None:
         found = find_task(agent, slug)
         if found is not None:
             # The wait may have begun before there was a task: whoever asks later who has called since sees that it has.
-            Agent.objects.filter(pk=agent.pk).update(last_seen=timezone.now())
+            note_seen(agent)
         return found
     finally:
         # A poll waits for up to a minute: it holds no database connection meanwhile.
