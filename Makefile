@@ -27,7 +27,7 @@ SHORT ?=
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test test-browser chaos lint docs wheel bench screenshots clean lock
+.PHONY: help demo run test test-browser test-services chaos lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -62,6 +62,14 @@ test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1); results in var/chaos
 	@PYTHONPATH=.:tests/flows:tests/chaos $(PY) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
 		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
+
+# What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on
+# a copy of the database, that ask who may do what, which no database changes. The demo is embedded always.
+SERVED := tests/flows tests/audit tests/federation tests/finetune tests/accounts
+NOT_SERVED := $(addprefix --ignore=,tests/flows/test_demo.py $(patsubst %,tests/accounts/test_%.py,matrix attacks mutations))
+
+test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts
+	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(SERVED) $(NOT_SERVED)
 
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .

@@ -14,6 +14,17 @@ from hospintel_core.failpoints import ArmedError, arm
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
+# libpq's own words. A process that stands still in a transaction, or whose machine is gone, holds up all that write:
+# the server ends its transaction. Waiting ends as on SQLite, and so does a call over a network that swallows it.
+_POSTGRES_OPTIONS = {
+    "application_name": "hospintel",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+    "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=30s",
+}
 
 
 def text(name: str, default: str = "") -> str:
@@ -139,12 +150,16 @@ def postgres(url: str) -> dict[str, Any]:
 
     Raises ImproperlyConfigured for any other URL.
     """
+    from psycopg import IsolationLevel  # noqa: PLC0415 - the embedded hub needs none of it
+
     parts = urlsplit(url)
     if parts.scheme not in _POSTGRES_SCHEMES or not parts.path.strip("/"):
         raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = {**_POSTGRES_OPTIONS, **dict(parse_qsl(parts.query))}
     # A pool instead of persistent connections: under ASGI each request has its own thread, which would keep its own.
     options["pool"] = {"min_size": 1, "max_size": 8, "timeout": 20}
+    # audit.transaction() lets one in at a time: nothing may depend on a stricter level, which would make it fail.
+    options["isolation_level"] = IsolationLevel.READ_COMMITTED
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -152,6 +167,8 @@ def postgres(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
+        # A connection of the pool whose server was restarted is replaced, not used.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
     }
 

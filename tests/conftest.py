@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -18,6 +19,8 @@ from apps.accounts.models import Hospital, Role, User
 from apps.accounts.pipeline import add_member, create_hospital
 from apps.audit import guards
 from apps.audit.denials import forget_denials
+from hospintel_site.celery import app
+from tools.services import new_queue
 
 SYSTEM = "system:test"
 # How long an example takes is the machine's affair, and machines are shared.
@@ -83,6 +86,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     items.sort(key=urgency)
 
+
+if django_settings.REDIS_URL:
+    # Each test process has a queue of its own.
+    app.conf.broker_url = new_queue(django_settings.REDIS_URL)
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
+from hub_driver import empty_queue
 from scene import Scene, build_scene
 from world import Snapshot, take_snapshot
 
@@ -18,10 +18,12 @@ Scenes = Callable[[], AbstractContextManager[Scene]]
 
 
 @pytest.fixture(scope="session")
-def scene_snapshot(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """The scene as files."""
-    with django_db_blocker.unblock():
-        return take_snapshot(tmp_path_factory.mktemp("scene"), build_scene)
+def scene_snapshot(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Snapshot]:
+    """The scene, to be copied."""
+    with django_db_blocker.unblock(), take_snapshot(tmp_path_factory.mktemp("scene"), build_scene) as taken:
+        yield taken
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def scenes(scene_snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_
     @contextmanager
     def fresh() -> Iterator[Scene]:
         folder = tmp_path / str(next(numbers))
-        _empty_queue()
+        empty_queue()
         settings.KEYS = scene_snapshot.folder / "keys"
         settings.MODEL_DIR, settings.UPLOAD_DIR = folder / "models", folder / "uploads"
         with django_db_blocker.unblock(), scene_snapshot.restored(folder) as restored:
@@ -48,10 +50,3 @@ def scene(scenes: Scenes) -> Iterator[Scene]:
     """One of them."""
     with scenes() as made:
         yield made
-
-
-def _empty_queue() -> None:
-    """Leave no task of an earlier test."""
-    for folder in ("messages", "control"):
-        for left in (django_settings.QUEUE_DIR / folder).glob("*"):
-            left.unlink()

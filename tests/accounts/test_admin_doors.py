@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.db import connection
 from django.db.models import Model
 from django.urls import reverse
 from hub_client import HubClient
@@ -16,8 +15,6 @@ from scene import Scene, first_row
 from apps.accounts.models import Hospital, Membership, User
 from apps.audit.api import events_after
 from apps.federation.models import Agent, Update
-
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label_lower)
 SECRET = re.compile(r"hash|token|secret|password|private")

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.urls import reverse
 from matrix import BROWSER, LOGIN, ROWS, Row
 from scene import Scene
@@ -12,8 +11,6 @@ from walk import prepared, send
 from apps.accounts.models import Hospital, User
 from apps.audit.api import newest_events
 from apps.federation.models import Agent, ModelVersion, Run
-
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 EVIL = "<img src=x onerror=alert(1)>\"'`{{7*7}}"
 # As it must not stand in a page: a tag that begins, an attribute's end.

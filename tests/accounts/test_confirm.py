@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import time_machine
 from authenticator import STEP, code_of
-from django.db import connection
 from django.urls import reverse
 from matrix import BROWSER, ROWS
 from scene import Scene
@@ -21,7 +20,6 @@ from apps.audit.api import newest_events
 from apps.federation.models import Run
 from apps.finetune.models import Job, Lease
 
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 PASSWORD, ANSWER = "correct horse battery", "confirm_password"
 MINUTES = 60
 

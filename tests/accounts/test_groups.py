@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
 from django.contrib.auth.models import Permission
-from django.db import connection
 from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import remove_perm
 from scene import Scene
@@ -13,8 +11,6 @@ from scene import Scene
 from apps.accounts.models import Membership, User
 from apps.accounts.pipeline import add_member, remove_member
 from apps.federation.visibility import own_hospitals
-
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = re.compile(

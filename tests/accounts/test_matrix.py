@@ -4,14 +4,11 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from django.db import connection
 from matrix import LOGIN, ROWS, Row
 from scene import CALLERS, PEOPLE, Scene
 from walk import METHODS, NAMELESS, addresses, call, changes, content, prepared
 
 from apps.federation.calls import DOING
-
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each call has a copy of one database file")
 
 # One of each kind is enough where nobody gets anything.
 KINDS = ("anonymous", "admin", "north_doctor", "north_user", "north_agent")

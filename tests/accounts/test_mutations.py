@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
 from matrix import ROWS, Row
 from mutants import mutants_of, running
 from scene import PEOPLE
@@ -16,8 +15,6 @@ from apps.accounts import roles
 from apps.accounts.models import Role, User
 from apps.federation import visibility
 from apps.federation.pipeline import membership
-
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each mistake has a copy of one database file")
 
 CALLERS_OF = {
     Role.ADMIN: {"admin"},

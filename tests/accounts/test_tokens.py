@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection
 from django.urls import reverse
 from hub_client import HubClient
 from matrix import ROWS
@@ -17,7 +16,6 @@ from apps.federation.models import Agent, ModelVersion
 from apps.finetune.pipeline import lease
 
 PASSWORD = "correct horse battery"
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each test has a copy of one database file")
 
 
 def log_in(name: str) -> Any:

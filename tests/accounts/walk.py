@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from json import dumps
-from sqlite3 import connect
 from typing import Any
 
 from django.db import connection
@@ -82,8 +81,11 @@ def got(row: Row, scene: Scene, answer: Any) -> int | str:
 
 def content() -> dict[str, list[Any]]:
     """All rows of the database but sessions, what is known of agents' last calls, and refusals in the audit."""
-    with connect(connection.settings_dict["NAME"]) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in set(tables) - PASSING}
+    with connection.cursor() as cursor:
+        found = {}
+        for name in set(connection.introspection.table_names(cursor)) - PASSING:
+            cursor.execute(f'SELECT * FROM "{name}"')
+            rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in cursor.fetchall()]
+            found[name] = sorted(rows, key=repr)
     found["audit_auditentry"] = [row for row in found["audit_auditentry"] if "denied" not in row]
     return found

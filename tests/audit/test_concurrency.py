@@ -17,6 +17,7 @@ from django.db import connection
 
 from apps.audit.api import verify
 from apps.audit.models import AuditEntry
+from tools.services import named
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES, THREADS, EACH = 4, 8, 200
@@ -31,7 +32,7 @@ def same_database(transactional_db: None, tmp_path: Path) -> dict[str, str]:
     if connection.vendor == "sqlite":
         (tmp_path / "hospintel.sqlite3").symlink_to(name)
     else:
-        environment["DATABASE_URL"] = settings.DATABASE_URL.rpartition("/")[0] + f"/{name}"
+        environment["DATABASE_URL"] = named(settings.DATABASE_URL, name)
     return environment
 
 

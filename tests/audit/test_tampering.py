@@ -20,7 +20,8 @@ from hospintel_core import identity, signing
 pytestmark = pytest.mark.django_db
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "verify_audit_export.py"
 LENGTH, EVERY = 300, 50
-TIMES, STANDALONE = 1000, 20
+# PostgreSQL keeps what a transaction has deleted: each time is slower than the one before.
+TIMES, STANDALONE = (1000 if connection.vendor == "sqlite" else 60), 20
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KID = signing.key_id(KEY.public_key()).hex()
 IDENTITIES = {KID: KEY.public_key()}

@@ -130,7 +130,8 @@ def test_what_follows_a_commit_waits_for_it(django_capture_on_commit_callbacks):
 
 
 def test_an_empty_transaction_does_not_touch_the_head(django_assert_num_queries):
-    with django_assert_num_queries(2), transaction():  # savepoint and release
+    waits = connection.vendor == "postgresql"  # for its turn
+    with django_assert_num_queries(2 + waits), transaction():  # savepoint and release
         pass
 
 

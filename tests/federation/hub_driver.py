@@ -17,6 +17,16 @@ from apps.federation.pipeline.step import Next
 from hospintel_site.celery import app
 
 
+def empty_queue() -> None:
+    """Leave no task of an earlier test."""
+    if settings.REDIS_URL:
+        app.control.purge()
+        return
+    for folder in ("messages", "control"):
+        for left in (settings.QUEUE_DIR / folder).glob("*"):
+            left.unlink()
+
+
 @dataclass
 class Hub:
     """A hub with one federation and two hospitals in it."""

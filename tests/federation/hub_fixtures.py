@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import time_machine
 from asgiref.sync import async_to_sync
-from django.db import connection
 from django.utils import timezone
-from hub_driver import Hub
+from hub_driver import Hub, empty_queue
 from site_agent import SiteAgent
-from world import Cast, Snapshot, World, build, enrol_agent, take_snapshot
+from world import Cast, Snapshot, World, enrol_agent, take_snapshot
 
 from apps.accounts.models import Hospital
 from apps.audit import denials
@@ -46,39 +45,29 @@ LOOP_SECONDS = 240
 def clean_hub(settings: Any, tmp_path: Path) -> None:
     """Leave nothing of an earlier test on disk, in the queue or in memory."""
     settings.UPLOAD_DIR, settings.MODEL_DIR = tmp_path / "uploads", tmp_path / "models"
-    for folder in ("messages", "control"):
-        for left in (settings.QUEUE_DIR / folder).glob("*"):
-            left.unlink()
+    empty_queue()
     denials.forget_denials()
 
 
 @pytest.fixture(scope="session")
-def snapshot(django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """The world as files; SQLite's alone."""
-    with django_db_blocker.unblock():
-        return take_snapshot(tmp_path_factory.mktemp("world"))
+def snapshot(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Snapshot]:
+    """The world, to be copied."""
+    with django_db_blocker.unblock(), take_snapshot(tmp_path_factory.mktemp("world")) as taken:
+        yield taken
 
 
-if connection.vendor == "sqlite":
-
-    @pytest.fixture
-    def world(
-        clean_hub: None, snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_path: Path
-    ) -> Iterator[World]:
-        """Give the test a hub of its own, but for the keys: a process reads an RSA file once, which takes a while."""
-        settings.KEYS = snapshot.folder / "keys"
-        for left in (settings.KEYS / "rounds").glob("*"):
-            left.unlink()
-        with django_db_blocker.unblock(), snapshot.restored(tmp_path) as restored:
-            yield restored
-
-else:
-
-    @pytest.fixture
-    def world(clean_hub: None, transactional_db: None, settings: Any, tmp_path: Path) -> World:
-        """Give the test a hub of its own; another database than SQLite is filled anew."""
-        settings.KEYS = tmp_path / "keys"
-        return build()
+@pytest.fixture
+def world(
+    clean_hub: None, snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_path: Path
+) -> Iterator[World]:
+    """Give the test a hub of its own, but for the keys: a process reads an RSA file once, which takes a while."""
+    settings.KEYS = snapshot.folder / "keys"
+    for left in (settings.KEYS / "rounds").glob("*"):
+        left.unlink()
+    with django_db_blocker.unblock(), snapshot.restored(tmp_path) as restored:
+        yield restored
 
 
 @pytest.fixture

@@ -1,16 +1,18 @@
 """The permanent cast: people, two hospitals that train together, a third that does not, and an agent of each.
 
-Building it takes a second (an RSA key, logins, enrolments over HTTP), so on SQLite it is built once a process, and each
-test starts from a copy of the database file: real commits, real threads, and no emptying of tables in between.
+Building it takes a second (an RSA key, logins, enrolments over HTTP), so it is built once a process, and each test
+starts from a copy of the database: real commits, real threads, and no emptying of tables in between.
 """
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
@@ -86,41 +88,79 @@ def build() -> World:
 @contextmanager
 def database_file(path: Path) -> Iterator[None]:
     """Let the hub use this SQLite file, in every thread."""
-    connections.close_all()
+    with _database(str(path)):
+        yield
+
+
+@contextmanager
+def _database(name: str) -> Iterator[None]:
+    """Let the hub use this database, in every thread."""
     kept = connection.settings_dict["NAME"]
-    connection.settings_dict["NAME"] = str(path)
-    # What kind of thing has which number is another in another file.
-    ContentType.objects.clear_cache()
+    _turn_to(name)
     try:
         yield
     finally:
-        connections.close_all()
-        connection.settings_dict["NAME"] = kept
-        ContentType.objects.clear_cache()
+        _turn_to(kept)
+
+
+def _turn_to(name: str) -> None:
+    connections.close_all()
+    if connection.vendor == "postgresql":
+        connection.close_pool()
+    connection.settings_dict["NAME"] = name
+    # What kind of thing has which number is another in another database.
+    ContentType.objects.clear_cache()
+
+
+def _sql(statement: str) -> None:
+    """Do what PostgreSQL does outside of any transaction and of the database that it concerns."""
+    with psycopg.connect(settings.DATABASE_URL, autocommit=True) as outside:
+        outside.execute(statement)
+
+
+@contextmanager
+def _own_database(folder: Path, like: str = "") -> Iterator[str]:
+    """A database for whoever asks, empty or a copy; returns its name. SQLite's lies in the folder already."""
+    if connection.vendor == "sqlite":
+        yield str(folder / DATABASE)
+        return
+    name = f"world_{uuid.uuid4().hex}"
+    _sql(f'CREATE DATABASE "{name}" TEMPLATE "{like or "template0"}"')
+    try:
+        yield name
+    finally:
+        # A thread of the test may still be connected.
+        _sql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A world that was built before, as files: its database, its keys, its model."""
+    """A world that was built before: its database, and as files its keys and its model."""
 
     world: Any
     folder: Path
+    database: str
 
     @contextmanager
     def restored(self, folder: Path) -> Iterator[Any]:
         """Let the hub go on from a copy of them, but for the keys."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("keys"))
-        with database_file(folder / DATABASE):
+        with _own_database(folder, self.database) as name, _database(name):
             yield self.world
 
 
-def take_snapshot(folder: Path, make: Callable[[], Any] = build) -> Snapshot:
+@contextmanager
+def take_snapshot(folder: Path, make: Callable[[], Any] = build) -> Iterator[Snapshot]:
     """Build the world, or more than it, in a database and folders of its own."""
     kept = settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR
-    settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = (folder / name for name in ("keys", "models", "uploads"))
-    try:
-        with database_file(folder / DATABASE):
-            call_command("migrate", verbosity=0)
-            return Snapshot(make(), folder)
-    finally:
-        settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = kept
+    with _own_database(folder) as name:
+        settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = (
+            folder / part for part in ("keys", "models", "uploads")
+        )
+        try:
+            with _database(name):
+                call_command("migrate", verbosity=0)
+                made = make()
+        finally:
+            settings.KEYS, settings.MODEL_DIR, settings.UPLOAD_DIR = kept
+        yield Snapshot(made, folder, name)

@@ -17,6 +17,7 @@ from hospintel_core.failpoints import FOLDER
 from hospintel_site import ports
 from hospintel_site.demo.processes import HUB, Processes
 from hospintel_site.demo.signals import Signals
+from tools.services import new_database, new_queue
 
 # Only ever reached by a test that fails, and by a machine many times slower than ours.
 PATIENCE_SECONDS = 240
@@ -45,12 +46,20 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+def services() -> dict[str, str]:
+    """Settings for an empty database and a queue of one's own, where the tests run with PostgreSQL and Redis."""
+    database, queue = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    if not database or not queue:
+        return {}
+    return {"DATABASE_URL": new_database(database), "REDIS_URL": new_queue(queue)}
+
+
 class Hub:
     """`manage.py up` in a folder, and its administrator."""
 
     def __init__(self, folder: Path, *, architecture: str = "pixels-head16", **more: str) -> None:
         self.folder = folder
-        variables = environment(folder, **more)
+        variables = {**services(), **environment(folder, **more)}
         self.processes = Processes(folder, ports.any_free("127.0.0.1"), variables, Signals())
         # Whoever tests asks there what has become of it: nothing happens to them at a failpoint.
         self.ask = Office({name: value for name, value in variables.items() if name != FOLDER})
