@@ -62,6 +62,9 @@ def test_every_file_of_the_pipeline_is_named():
         "revoke",
         "runs",
         "storage",
+        "objects",
+        "folder",
+        "parts",
         "write_model",
         "export_model",
     }

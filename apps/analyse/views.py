@@ -25,7 +25,7 @@ from apps.federation.api.base import audit_refusal, refusal_json
 from apps.federation.api.files import serve
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys
-from apps.federation.pipeline.export_model import Export, file_path, want_export
+from apps.federation.pipeline.export_model import Export, find_file, want_export
 from apps.federation.pipeline.membership import NOT_A_MEMBER, is_member, require_member
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
@@ -85,11 +85,12 @@ def model(request: HttpRequest) -> HttpResponseBase:  # noqa: ARG001 - Django's 
 @for_members
 def file(request: HttpRequest, digest: str) -> HttpResponseBase:
     """Serve a base or a head by its SHA-256: an address that never changes what it answers."""
-    if not _DIGEST.fullmatch(digest) or not file_path(digest).exists():
+    stored = find_file(digest) if _DIGEST.fullmatch(digest) else None
+    if stored is None:
         return JsonResponse({"code": "model_unknown", "detail": "There is no such file."}, status=404)
     return serve(
         request,
-        file_path(digest),
+        stored,
         digest=digest,
         content_type="application/octet-stream",
         filename=f"{digest[:12]}.safetensors",

@@ -1,5 +1,6 @@
 """The demo's side of the hub: through the same functions as the commands and the API."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -111,8 +112,8 @@ def _measured_versions(run: Run) -> list[ModelVersion]:
     return done
 
 
-def final_model(patience: float) -> tuple[Path, str]:
-    """Return the current version's Keras file, once the worker has written it, and the head's digest.
+def save_model(target: Path, patience: float) -> str:
+    """Copy the current version's Keras file, once the worker has written it. Returns the head's digest.
 
     Raises:
         DemoError: it was not written in time.
@@ -121,11 +122,13 @@ def final_model(patience: float) -> tuple[Path, str]:
     if current is None:
         raise DemoError("There is no current version.")
     deadline = time.monotonic() + patience
-    while not model_files.path_of(current.digest).exists():
+    while (found := model_files.checked(current.digest)) is None:
         if time.monotonic() > deadline:
             raise DemoError("The worker did not write global_model.h5; hub.log says why.")
         time.sleep(LOOK_SECONDS)
-    return model_files.path_of(current.digest), current.digest
+    with storage.models().local(found[0].name) as path:
+        shutil.copyfile(path, target)
+    return current.digest
 
 
 def final_head(architecture: Architecture) -> Arrays:

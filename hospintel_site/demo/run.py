@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -100,8 +99,7 @@ def _run(options: Options, processes: Processes) -> None:
         processes.enrol(name, code)
         processes.start_agent(name, folder)
     rounds = hub.watch(hub.start_run(options), options, processes, say=_say)
-    model, head_digest = hub.final_model(MODEL_SECONDS)
-    shutil.copyfile(model, options.folder / "global_model.h5")
+    head_digest = hub.save_model(options.folder / "global_model.h5", MODEL_SECONDS)
     summary = {
         "rounds": [found.as_dict() for found in rounds],
         "test_accuracy": _test_accuracy(options, prepared),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import on_disk
 from django.apps import apps
 from django.conf import settings
 from django.utils import timezone
@@ -40,7 +41,7 @@ from apps.federation.models import (
     ValidationReport,
     ValidationSet,
 )
-from apps.federation.pipeline import enrol, storage, validation
+from apps.federation.pipeline import enrol, validation
 from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import jobs, lease, scans
 from hospintel_site.models import Process, Timing
@@ -120,7 +121,7 @@ def _held(hub: Hub) -> ModelVersion:
     """A version that waits for an admin."""
     source = hub.federation.current
     digest = "5" * 64
-    storage.head_path(digest).write_bytes(storage.head_path(source.digest).read_bytes())
+    on_disk.head_path(digest).write_bytes(on_disk.head_path(source.digest).read_bytes())
     return ModelVersion.objects.create(
         federation=hub.federation, digest=digest, state="HELD", source="ROUND", parent=source, verdict="worse"
     )

@@ -11,7 +11,8 @@ from hub_driver import assert_refused
 from apps.accounts.models import Role, User
 from apps.accounts.pipeline import add_member
 from apps.federation.pipeline import enrol, storage
-from apps.federation.pipeline.export_model import Export, file_path
+from apps.federation.pipeline.export_model import Export, find_file
+from apps.federation.pipeline.folder import Folder
 from apps.federation.pipeline.publish import first_version
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, browser, weights
@@ -58,8 +59,8 @@ def test_publishing_writes_it_and_deletes_the_one_before(hub, doctor):
     hub.run([Next("write_model", hub.federation.current_id)])
     after = Export.of(hub.federation.current.digest)
     assert (before.base, before.head != after.head) == (after.base, True)
-    assert not file_path(before.head).exists()
-    assert file_path(after.head).exists()
+    assert not find_file(before.head)
+    assert find_file(after.head)
     assert len(hub.events(action="version.exported")) == 2
 
 
@@ -116,10 +117,10 @@ def test_a_layer_without_weights_is_packed():
 
 
 def test_a_full_disk_leaves_nothing_half_written(hub, doctor, monkeypatch):
-    def full(path, data):
+    def full(folder, name, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "write_file", full)
+    monkeypatch.setattr(Folder, "put", full)
     hub.run([Next("export_model", hub.federation.current_id)])
     monkeypatch.undo()
     assert Export.of(hub.federation.current.digest) is None

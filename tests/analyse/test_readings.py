@@ -18,6 +18,7 @@ from apps.analyse.models import Reading
 from apps.analyse.pipeline import ask, read, warm
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys, storage
+from apps.federation.pipeline.folder import Folder
 from apps.federation.pipeline.publish import first_version
 from apps.federation.pipeline.step import Next
 from hospintel_core import architectures, backbone, imaging, phantoms, training, weights
@@ -212,10 +213,10 @@ def test_sending_is_refused_at_once_where_it_is_in_vain(hub, doctor, scan, monke
 
 
 def test_a_full_disk_is_told_and_nothing_is_asked(hub, doctor, scan, monkeypatch):
-    def full(path, data):
+    def full(folder, name, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "write_file", full)
+    monkeypatch.setattr(Folder, "put", full)
     assert_refused(send(doctor, seal(scan, KEY)), 507, "hub_disk_full")
     assert not Reading.objects.exists()
     assert hub.paths() == []

@@ -104,8 +104,8 @@ def _versions(run_id: str) -> list[str]:
         found.append(f"published {published - told} without an entry, {told - published} by entries alone")
     found += [f"{name} is still a candidate" for name, one in rows.items() if one.state == "CANDIDATE"]
     for digest in {one.digest for one in rows.values()}:
-        path = storage.head_path(digest)
-        if not path.exists() or weights.digest(path.read_bytes()) != digest:
+        there = storage.find_head(digest)
+        if there is None or weights.digest(storage.models().get(there.name)) != digest:
             found.append(f"the head {digest} is not there")
     if federation.current.number != numbers[-1]:
         found.append(f"version {federation.current.number} is current, and {numbers[-1]} the newest")

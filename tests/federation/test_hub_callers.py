@@ -2,12 +2,12 @@
 
 import uuid
 
+import on_disk
 import pytest
 from hub_client import HubClient
 from hub_driver import assert_refused
 from site_agent import SLUG, payload, report
 
-from apps.federation.pipeline import storage
 from apps.federation.pipeline.revoke import revoke
 from hospintel_core import weights
 
@@ -67,7 +67,7 @@ def test_a_revoked_agents_update_to_an_open_round_does_not_count_and_the_round_g
     hub.finish_honestly(south, other)
     update = round_.updates.get(agent=north.row)
     assert (update.state, update.code) == ("REFUSED", "agent_revoked")
-    assert not storage.sealed_path(update.pk).exists()
+    assert not on_disk.sealed_path(update.pk).exists()
 
 
 def test_a_revocation_lets_a_round_close_that_waited_for_nobody_else(hub, north, south, enrolled, cast):

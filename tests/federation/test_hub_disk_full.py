@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import on_disk
 import pytest
 from django.db import connection
 from full_disk import filled
@@ -16,7 +17,7 @@ from site_agent import payload
 from world import DATABASE, database_file
 
 from apps.federation.models import Agent, Update
-from apps.federation.pipeline import storage
+from apps.federation.pipeline import parts
 from hospintel_core import weights
 
 
@@ -95,7 +96,7 @@ def test_an_aggregation_waits_until_there_is_room_for_its_result(hub, north, sou
     hub.tick()
     round_.refresh_from_db()
     assert round_.state == "PUBLISHED"
-    assert storage.head_path(round_.version.digest).exists()
+    assert on_disk.head_path(round_.version.digest).exists()
     assert [path.suffix for path in (models / "heads").iterdir()] == [".safetensors"] * 2
 
 
@@ -129,5 +130,5 @@ def test_a_large_update_fits_or_is_refused_whole(hub, north, south, uploads):
     large = north.seal(north.task(), payload() + bytes(80_000))
     assert_refused(north.put(round_.pk, large), 507, "hub_disk_full")
     assert not Update.objects.exists()
-    storage.remove_parts(round_.pk)
+    parts.forget_round(round_.pk)
     hub.finish_honestly(north, south)

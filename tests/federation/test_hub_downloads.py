@@ -4,6 +4,7 @@ import io
 
 import h5py
 import numpy as np
+import on_disk
 import pytest
 from hub_client import HubClient, body
 from hub_driver import assert_refused
@@ -11,7 +12,7 @@ from site_agent import ARCHITECTURE, SCHEMA
 
 from apps.audit.models import AuditEntry
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import model_files, storage, tick
+from apps.federation.pipeline import storage, tick
 from apps.federation.pipeline.step import Next
 from hospintel_core import h5, weights
 
@@ -98,12 +99,12 @@ def test_an_unknown_head_is_refused(hub, north, digest):
 
 
 def test_a_head_that_is_known_but_not_on_disk_is_refused(hub, north):
-    storage.head_path(hub.federation.current.digest).unlink()
+    on_disk.head_path(hub.federation.current.digest).unlink()
     assert_refused(head_of(hub, north), 404, "model_unknown")
 
 
 def test_a_file_that_lies_beside_the_heads_is_not_served(hub, north):
-    (storage.head_path("x").parent / "secret.safetensors").write_bytes(b"secret")
+    (on_disk.head_path("x").parent / "secret.safetensors").write_bytes(b"secret")
     assert_refused(head_of(hub, north, "secret"), 404, "model_unknown")
 
 
@@ -156,8 +157,8 @@ def test_only_the_current_model_is_kept_and_the_heads_of_all(hub, north, south):
         hub.finish_honestly(north, south)
     hub.federation.refresh_from_db()
     digest = hub.federation.current.digest
-    assert {path.name for path in model_files.path_of(digest).parent.iterdir()} == {f"{digest}.h5", f"{digest}.json"}
-    assert all(storage.head_path(version.digest).exists() for version in ModelVersion.objects.all())
+    assert {path.name for path in on_disk.file_path(digest).parent.iterdir()} == {f"{digest}.h5", f"{digest}.json"}
+    assert all(on_disk.head_path(version.digest).exists() for version in ModelVersion.objects.all())
 
 
 def test_impatient_callers_queue_the_writing_of_a_model_once(hub, north, model):

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
+import on_disk
 import pytest
 from django.db import connections
 from hub_client import HubClient
@@ -12,7 +13,7 @@ from proposing import changed_head, proposed
 from site_agent import report
 
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import model_files, runs, storage
+from apps.federation.pipeline import runs, storage
 from apps.federation.pipeline.review import publish_held, reject
 from apps.federation.pipeline.step import Refusal
 from hospintel_core.errors import WeightsError
@@ -68,7 +69,7 @@ def test_publishing_a_proposal_supersedes_the_open_round_and_the_next_starts_fro
     assert (again.base, again.state, again.number, again.run.state) == (version, "COLLECTING", 1, "RUNNING")
     assert north.task().model == version.digest
     hub.finish_honestly(north, south)
-    assert model_files.path_of(hub.current_round().base.digest)
+    assert on_disk.file_path(hub.current_round().base.digest)
 
 
 def test_a_superseded_round_is_told_as_one_and_what_was_sent_to_it_as_unused(hub, cast, north, south):

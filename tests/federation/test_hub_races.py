@@ -5,12 +5,13 @@ import shutil
 import time
 import uuid
 
+import on_disk
 import pytest
 from django.conf import settings
 from site_agent import report
 
 from apps.federation.models import ModelVersion, Round, Run
-from apps.federation.pipeline import finish, keys, runs, storage, tick
+from apps.federation.pipeline import finish, keys, runs, tick
 from apps.federation.pipeline.aggregate import close
 from apps.federation.pipeline.inspect import inspect
 from apps.federation.pipeline.open_round import _create_round
@@ -113,7 +114,7 @@ def test_what_a_crash_in_retention_left_is_deleted_later(hub, north, south, tmp_
 
 def test_what_a_power_cut_left_of_a_file_is_deleted_later(hub):
     kept = hub.federation.current.digest
-    whole = storage.head_path(kept)
+    whole = on_disk.head_path(kept)
     begun = [whole.with_name(f".{kept}.safetensors.01.tmp"), settings.UPLOAD_DIR / "scans" / "owner" / ".scan.01.tmp"]
     for path in begun:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,5 +145,5 @@ def test_the_accepted_update_of_an_open_round_is_never_taken_for_forgotten(hub, 
     (sealed,) = hub.paths()
     make_old(sealed)
     tick.housekeeping()
-    assert storage.sealed_path(uuid.UUID(sealed.stem)).exists()
+    assert on_disk.sealed_path(uuid.UUID(sealed.stem)).exists()
     hub.finish_honestly(south)

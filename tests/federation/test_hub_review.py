@@ -2,6 +2,7 @@
 
 import uuid
 
+import on_disk
 import pytest
 from django.core.management import CommandError
 from hub_client import HubClient
@@ -11,7 +12,6 @@ from typing_in import typed
 
 from apps.federation import queries
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import model_files
 
 
 def sign_in(user, **options):
@@ -115,7 +115,7 @@ def test_an_old_version_comes_back_under_a_new_number(hub, two, admin):
     assert (entry["object"], entry["facts"]["to"]) == (f"version:{again.pk}", 1)
     assert entry["facts"]["reason"] == "worse in the clinic"
     hub.work()
-    assert model_files.path_of(first.digest).exists()
+    assert on_disk.file_path(first.digest).exists()
     assert_refused(decide(admin, first, "rollback"), 409, "version_current")
     assert decide(admin, second, "rollback").json()["number"] == 4
     assert "reason" not in hub.events(action="version.rollback")[-1]["facts"]

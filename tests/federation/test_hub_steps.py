@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 
+import on_disk
 import pytest
 import time_machine
 from django.apps import apps
@@ -14,7 +15,7 @@ from validating import bring
 
 from apps.federation import tasks
 from apps.federation.models import ModelVersion, Update, ValidationReport, ValidationSet
-from apps.federation.pipeline import model_files, storage, tick, validation
+from apps.federation.pipeline import storage, tick, validation
 from apps.federation.pipeline.aggregate import aggregate
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.verify_audit import ask
@@ -271,7 +272,7 @@ def test_what_is_aggregated_is_what_was_accepted(hub, north, south):
 @pytest.fixture
 def damaged(closed):
     """The stored head that the round started from, with one bit flipped."""
-    path = storage.head_path(closed.base.digest)
+    path = on_disk.head_path(closed.base.digest)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -290,11 +291,11 @@ def test_a_damaged_head_is_not_written_into_a_model(closed, damaged):
     with pytest.raises(storage.StorageError, match=closed.base.digest) as caught:
         write_model(closed.base_id)
     assert caught.value.code == "head_damaged"
-    assert not model_files.path_of(closed.base.digest).exists()
+    assert not on_disk.file_path(closed.base.digest).exists()
 
 
 def test_a_missing_head_is_named(closed, caplog):
-    storage.head_path(closed.base.digest).unlink()
+    on_disk.head_path(closed.base.digest).unlink()
     with caplog.at_level(logging.ERROR):
         aggregate(closed.pk)
     closed.refresh_from_db()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+import on_disk
 import pytest
 import time_machine
 from django.conf import settings
@@ -16,7 +17,7 @@ from hub_driver import assert_refused
 from site_agent import delta, payload, report
 
 from apps.federation.models import Update
-from apps.federation.pipeline import storage, tick
+from apps.federation.pipeline import tick
 from hospintel_core import weights
 
 
@@ -67,7 +68,7 @@ def test_parts_in_order_make_an_update(hub, north, south, round_, sealed, put):
 
 def test_an_upload_whose_last_answer_was_lost_is_completed_by_an_empty_part(hub, south, sealed, put, round_, north):
     put(0, 100)
-    path = storage.part_path(round_.pk, north.row.pk, weights.digest(sealed))
+    path = on_disk.part_path(round_.pk, north.row.pk, weights.digest(sealed))
     path.write_bytes(sealed)
     assert put(len(sealed)).status_code == 202
     hub.work()
@@ -185,11 +186,11 @@ def test_what_a_web_process_that_died_left_is_removed_after_a_day(hub, north, so
     north.take_part()
     orphans = [
         settings.UPLOAD_DIR / "parts" / f"{round_.pk}.0123.whole",
-        storage.sealed_path(round_.pk),
+        on_disk.sealed_path(round_.pk),
     ]
     for path in orphans:
         path.write_bytes(b"left")
-    for path in [*orphans, storage.sealed_path(Update.objects.get().pk)]:
+    for path in [*orphans, on_disk.sealed_path(Update.objects.get().pk)]:
         os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     tick.housekeeping()
     assert hub.files() == {f"sealed/{Update.objects.get().pk}.hspu"}
@@ -205,7 +206,7 @@ def test_unfinished_uploads_go_with_their_round(hub, north, south, put):
 def test_an_agent_has_at_most_four_unfinished_uploads_in_a_round(hub, north, round_):
     for number, digest in enumerate("abcdef"):
         assert north.put(round_.pk, b"x", length=100, digest=digest * 64).status_code == 200
-        path = storage.part_path(round_.pk, north.row.pk, digest * 64)
+        path = on_disk.part_path(round_.pk, north.row.pk, digest * 64)
         os.utime(path, (number, number))
     assert {name[-69:-68] for name in hub.files()} == set("cdef")
 

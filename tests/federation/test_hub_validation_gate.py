@@ -1,6 +1,7 @@
 """The gate with a validation set: candidates are measured on the hub, and proposals too."""
 
 import numpy as np
+import on_disk
 import pytest
 from hub_client import HubClient
 from proposing import SCHEMA, changed_head, proposed
@@ -193,7 +194,8 @@ def test_what_the_hub_measured_stays_when_the_agents_report_on_a_runs_last_versi
 
 def test_a_set_that_cannot_be_read_lets_nothing_pass_and_is_ended(hub, north, south, found):
     round_, _ = candidate(hub, north, south, nudged(hub))
-    validation.SCANS.path(found.pk, validation.features_id(found.digest, found.backbone)).write_bytes(b"x" * 40)
+    features = validation.features_id(found.digest, found.backbone)
+    on_disk.scan_path(validation.SCANS, found.pk, features).write_bytes(b"x" * 40)
     assert gated(hub, round_) == ("HELD", "validation set: it cannot be read any more (scan_damaged)")
     found.refresh_from_db()
     assert (found.state, found.code) == ("FAILED", "scan_damaged")

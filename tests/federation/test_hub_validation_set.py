@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 
+import on_disk
 import pytest
 import time_machine
 from django.conf import settings
@@ -232,7 +233,7 @@ def step_of(found):
 def test_a_damaged_scan_fails_the_set_and_says_so(hub, cast):
     found = bring(hub, cast.admin)
     scan = ValidationScan.objects.first()
-    path = validation.SCANS.path(found.pk, scan.pk)
+    path = on_disk.scan_path(validation.SCANS, found.pk, scan.pk)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     hub.run(validation.use(found, actor=cast.admin.actor))
     found.refresh_from_db()
@@ -243,7 +244,7 @@ def test_a_damaged_scan_fails_the_set_and_says_so(hub, cast):
 def test_a_set_whose_features_are_gone_is_ended_by_who_finds_that_out(hub, cast):
     found = ready_set(hub, cast.admin)
     ValidationReport.objects.all().delete()
-    validation.SCANS.path(found.pk, validation.features_id(found.digest, found.backbone)).unlink()
+    on_disk.scan_path(validation.SCANS, found.pk, validation.features_id(found.digest, found.backbone)).unlink()
     with pytest.raises(UnusableError, match="scan_gone"):
         measure(found, [hub.federation.current])
     found.refresh_from_db()

@@ -7,6 +7,7 @@ import time
 from base64 import b64decode
 
 import h5py
+import on_disk
 import pytest
 from hub_client import HubClient, body
 from hub_driver import assert_refused
@@ -38,7 +39,7 @@ def ask(person, version):
 
 def written():
     """The versions whose files are there, by number."""
-    folder = model_files.path_of("x").parent
+    folder = on_disk.file_path("x").parent
     digests = {file.stem for file in folder.glob("*.h5")}
     return sorted(ModelVersion.objects.filter(digest__in=digests).values_list("number", flat=True))
 
@@ -94,7 +95,7 @@ def test_the_page_of_a_version_says_how_its_file_stands(eight, cast):
     assert "kept for 7 days" in page
     ask(cast.north_doctor, version(3))
     eight.work()
-    sha256 = hashlib.sha256(model_files.path_of(version(3).digest).read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(on_disk.file_path(version(3).digest).read_bytes()).hexdigest()
     page = see(cast.north_doctor, f"/models/{version(3).pk}/")
     assert "Download version 3 (.h5)" in page
     assert f"SHA-256 {sha256}" in page
@@ -105,7 +106,7 @@ def test_a_download_of_what_was_pruned_goes_on_where_it_was_cut_off(eight, cast)
     ask(cast.admin, version(3))
     eight.work()
     whole = body(ask(cast.admin, version(3)))
-    model_files.path_of(version(3).digest).unlink()
+    on_disk.file_path(version(3).digest).unlink()
     assert ask(cast.admin, version(3)).status_code == 503
     eight.work()
     headers = {"Range": "bytes=1000-", "If-Range": f'"{version(3).digest}"'}
@@ -118,7 +119,7 @@ def test_a_damaged_file_is_never_served_and_is_written_again(eight, cast, caplog
     for number, call in ((8, "/model"), (3, path(version(3)))):
         browser(cast.admin).get(call)
         eight.work()
-        file = model_files.path_of(version(number).digest)
+        file = on_disk.file_path(version(number).digest)
         whole = file.read_bytes()
         bad = {"a bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], "its end": whole[:-9], "all of it": b""}
         file.write_bytes(bad[damage])
@@ -132,9 +133,9 @@ def test_a_damaged_file_is_never_served_and_is_written_again(eight, cast, caplog
 def test_a_file_without_a_note_of_what_was_written_is_not_trusted(eight, cast):
     """As an older hub left it, or a worker that was killed in between."""
     current = version(8)
-    whole = model_files.path_of(current.digest).read_bytes()
-    (model_files.path_of(current.digest).with_suffix(".json")).unlink()
-    model_files.path_of(current.digest).write_bytes(b"half")
+    whole = on_disk.file_path(current.digest).read_bytes()
+    (on_disk.file_path(current.digest).with_suffix(".json")).unlink()
+    on_disk.file_path(current.digest).write_bytes(b"half")
     assert_refused(browser(cast.admin).get("/model"), 503, "model_not_written")
     eight.work()
     assert body(browser(cast.admin).get("/model")) == whole
@@ -142,7 +143,7 @@ def test_a_file_without_a_note_of_what_was_written_is_not_trusted(eight, cast):
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"sha256": "0"}', b"\xff"])
 def test_a_damaged_note_is_no_note(eight, cast, caplog, damage):
-    model_files.path_of(version(8).digest).with_suffix(".json").write_bytes(damage)
+    on_disk.file_path(version(8).digest).with_suffix(".json").write_bytes(damage)
     assert_refused(browser(cast.admin).get("/model"), 503, "model_not_written")
     eight.work()
     assert browser(cast.admin).get("/model").status_code == 200
@@ -160,7 +161,7 @@ def test_of_the_older_ones_those_asked_for_last_are_kept(eight, cast):
         ask(cast.admin, version(number))
         eight.work()
         stamp = time.time() - 1000 + number
-        os.utime(model_files.path_of(version(number).digest).with_suffix(".asked"), (stamp, stamp))
+        os.utime(on_disk.file_path(version(number).digest).with_suffix(".asked"), (stamp, stamp))
     assert written() == [3, 4, 5, 6, 7, 8]
     # Whoever asks for one keeps it.
     assert ask(cast.admin, version(3)).status_code == 200
@@ -178,7 +179,7 @@ def test_nobody_fills_the_disk_or_the_queue(eight, cast):
     assert_refused(ask(cast.admin, version(2)), 503, "model_not_written")
     assert len(eight.queued()) == 3
     # What is current is nobody's to hold up.
-    model_files.path_of(version(8).digest).unlink()
+    on_disk.file_path(version(8).digest).unlink()
     assert_refused(browser(cast.admin).get("/model"), 503, "model_not_written")
 
 
@@ -188,14 +189,14 @@ def test_what_nobody_asks_for_any_more_goes_after_a_week(eight, cast):
     tick.housekeeping()
     assert written() == [3, 8]
     stamp = time.time() - model_files.KEPT_DAYS * DAY - 60
-    os.utime(model_files.path_of(version(3).digest).with_suffix(".asked"), (stamp, stamp))
-    half = model_files.path_of("x").parent / ".x.h5.abc.part"
+    os.utime(on_disk.file_path(version(3).digest).with_suffix(".asked"), (stamp, stamp))
+    half = on_disk.file_path("x").parent / ".x.h5.abc.part"
     half.write_bytes(b"half of a file")
     os.utime(half, (stamp, stamp))
     tick.housekeeping()
     assert written() == [8]
     assert {file.stem for file in half.parent.iterdir()} == {version(8).digest}
-    assert storage.head_path(version(3).digest).exists()
+    assert on_disk.head_path(version(3).digest).exists()
 
 
 def test_a_version_that_nobody_asked_for_is_not_written(eight):

@@ -145,7 +145,7 @@ def test_a_file_that_is_no_scan_is_told_beside_the_field_and_leaves_nothing(
     assert re.search(r'<input id="files"[^>]*aria-invalid="true" aria-describedby="files-help left-out"', page)
     assert f'<span class="mono">{code}</span>' in page
     assert not Scan.objects.exists()
-    assert list((Path(settings.UPLOAD_DIR) / "scans" / str(job.pk)).iterdir()) == []
+    assert list((Path(settings.UPLOAD_DIR) / "scans").rglob("*")) == []
 
 
 def test_who_sends_too_many_files_at_a_time_is_told_how_many_may_come(job: Job, doctor: User):

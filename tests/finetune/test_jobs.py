@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import on_disk
 import pytest
 from bench import fill, png, send, signed_in, switch_on, zipped
 from django.conf import settings
@@ -73,7 +74,7 @@ def test_scans_lie_sealed_under_a_key_of_their_own(job: Job):
     key = Path(settings.KEYS) / "jobs" / f"{job.pk}.key"
     assert (key.stat().st_mode & 0o777, len(key.read_bytes())) == (0o600, 32)
     other = Scan.objects.last()
-    vault.path(job.pk, scan.pk).write_bytes(vault.path(job.pk, other.pk).read_bytes())
+    on_disk.scan_path(vault, job.pk, scan.pk).write_bytes(on_disk.scan_path(vault, job.pk, other.pk).read_bytes())
     with pytest.raises(vault.VaultError) as raised:
         vault.read(job.pk, scan.pk)
     assert raised.value.code == "scan_damaged"
@@ -320,7 +321,7 @@ def test_a_job_is_measured_on_the_hubs_validation_set_too(hub: Any, cast: Any, j
 
 def test_a_set_that_cannot_be_read_costs_a_job_nothing_but_that_part(hub: Any, cast: Any, job: Job):
     found = ready_set(hub, cast.admin)
-    validation.SCANS.path(found.pk, validation.features_id(found.digest, found.backbone)).unlink()
+    on_disk.scan_path(validation.SCANS, found.pk, validation.features_id(found.digest, found.backbone)).unlink()
     fill(job)
     jobs.fine_tune(job, epochs=1)
     training.train(job.pk)

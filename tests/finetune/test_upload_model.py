@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from django.conf import settings
 from django.db import connections
 from hub_client import HubClient
 
@@ -53,7 +54,7 @@ def client_of(user: User) -> HubClient:
 
 
 def quarantined() -> list[Path]:
-    return list(storage.quarantine_folder().glob("*"))
+    return list((settings.UPLOAD_DIR / "models").glob("*"))
 
 
 def work(hub: Any) -> int:
@@ -324,13 +325,13 @@ def test_a_file_that_is_gone_is_said_to_be_gone(hub: Any, doctor: User, tmp_path
 def test_files_without_an_upload_are_deleted_after_a_while(hub: Any, doctor: User, tmp_path: Path, clock: Any):
     lease.take(doctor)
     kept = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
-    orphan = upload_model.path_of(kept.lease_id)
+    orphan = settings.UPLOAD_DIR / upload_model.name_of(kept.lease_id)
     orphan.write_bytes(b"x")
     upload_model.tidy()
     assert orphan.exists()
     clock.shift(timedelta(hours=2))
     upload_model.tidy()
-    assert quarantined() == [upload_model.path_of(kept.pk)]
+    assert quarantined() == [settings.UPLOAD_DIR / upload_model.name_of(kept.pk)]
 
 
 def test_a_full_disk_is_said(hub: Any, doctor: User, tmp_path: Path, monkeypatch: Any):

@@ -161,7 +161,7 @@ def what_is_left(run_id: str) -> list[str]:
     kept = set(keys.kept_round_keys())
     found = [f"key of {pk}" for pk in Round.objects.filter(run=run_id).values_list("pk", flat=True) if pk in kept]
     updates = Update.objects.filter(round__run=run_id).values_list("pk", flat=True)
-    return found + [f"ciphertext of {pk}" for pk in updates if storage.sealed_path(pk).exists()]
+    return found + [f"ciphertext of {pk}" for pk in updates if storage.uploads().find(storage.sealed_name(pk))]
 
 
 def events(action: str, obj: str | None = None, **facts: object) -> list[dict[str, Any]]:

@@ -2,10 +2,8 @@
 
 import time
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -22,11 +20,12 @@ MOST_WAITING = 3
 # A reading that is not answered by then never will be; what was answered has been fetched.
 PATIENCE_SECONDS = 60
 KEPT_SECONDS = 600
+PREFIX = "readings/"
 
 
-def sealed_path(reading_id: UUID) -> Path:
-    """Return where the sealed scan of a reading lies until a worker takes it."""
-    return Path(settings.UPLOAD_DIR) / "readings" / f"{reading_id}.sealed"
+def sealed_name(reading_id: UUID) -> str:
+    """Return the name among the uploads under which a sealed scan lies until a worker takes it."""
+    return f"{PREFIX}{reading_id}.sealed"
 
 
 def ask(user: User, data: bytes, *, kid: str, address: str) -> Reading:
@@ -53,7 +52,7 @@ def ask(user: User, data: bytes, *, kid: str, address: str) -> Reading:
         raise Refusal("readings_waiting", f"{MOST_WAITING} scans of yours wait already.", 409)
     reading = Reading(user=user, kid=kid)
     try:
-        storage.write_file(sealed_path(reading.pk), data)
+        storage.uploads().put(sealed_name(reading.pk), data)
     except OSError as error:
         raise storage.disk_refusal(error) from error
     with transaction():
@@ -65,6 +64,5 @@ def ask(user: User, data: bytes, *, kid: str, address: str) -> Reading:
 def tidy() -> None:
     """Forget the readings that are over, and sealed scans that nobody will take."""
     Reading.objects.filter(created_at__lt=timezone.now() - timedelta(seconds=KEPT_SECONDS)).delete()
-    for path in sealed_path(UUID(int=0)).parent.glob("*"):
-        if storage.modified(path) < time.time() - KEPT_SECONDS:
-            path.unlink(missing_ok=True)
+    for scan in storage.uploads().list(PREFIX, time.time() - KEPT_SECONDS):
+        storage.uploads().delete(scan.name)

@@ -14,13 +14,13 @@ from django.utils import timezone
 from PIL import Image
 
 from apps.analyse.models import Reading
-from apps.analyse.pipeline.ask import sealed_path
+from apps.analyse.pipeline.ask import sealed_name
 from apps.analyse.pipeline.sealed import open_scan, seal_answer
 from apps.audit.api import record, transaction
 from apps.federation.models import Federation, ModelVersion
-from apps.federation.pipeline import keys
+from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
-from apps.federation.pipeline.export_model import Export, file_path
+from apps.federation.pipeline.export_model import Export, read_file
 from apps.federation.pipeline.step import Refusal
 from apps.federation.pipeline.validation import looks
 from hospintel_core import architectures, browser, imaging
@@ -39,9 +39,8 @@ def read(reading_id: UUID) -> None:
     if not Reading.objects.filter(pk=reading_id, taken_at=None).update(taken_at=timezone.now()):
         return
     reading = Reading.objects.get(pk=reading_id)
-    path = sealed_path(reading.pk)
-    data = path.read_bytes()
-    path.unlink()
+    data = storage.uploads().get(sealed_name(reading.pk))
+    storage.uploads().delete(sealed_name(reading.pk))
     began = time.monotonic()
     try:
         scan, key = open_scan(data, keys.rsa_private(reading.kid))
@@ -98,14 +97,14 @@ def current_reader() -> tuple[ModelVersion, Reader]:
 @lru_cache(maxsize=1)
 def _reader(architecture: str, base: str, bits: int, head: str) -> Reader:
     """Build the reader of a version from the very files that the page fetches."""
-    arrays = browser.unpack(file_path(head).read_bytes())
+    arrays = browser.unpack(read_file(head))
     return Reader(architectures.get(architecture), _base(architecture, base, bits), arrays)
 
 
 @lru_cache(maxsize=1)
 def _base(architecture: str, base: str, bits: int) -> Base:
     """Load a base, which takes a second: a new version has another head alone."""
-    return load_base(architectures.get(architecture), browser.unpack_base(file_path(base).read_bytes(), bits))
+    return load_base(architectures.get(architecture), browser.unpack_base(read_file(base), bits))
 
 
 def _compared(version: ModelVersion, features: Floats) -> dict[str, Any] | None:

@@ -4,10 +4,11 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+
+from apps.federation.pipeline.objects import Stored
 
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -27,10 +28,9 @@ def _span(header: str, size: int) -> tuple[int, int] | None:
     return (int(first), end) if end >= int(first) else (0, size - 1)
 
 
-async def _read(path: Path, first: int, length: int) -> AsyncIterator[bytes]:
-    handle = await asyncio.to_thread(path.open, "rb")
+async def _read(stored: Stored, first: int, length: int) -> AsyncIterator[bytes]:
+    handle = await asyncio.to_thread(stored.open, first)
     try:
-        await asyncio.to_thread(handle.seek, first)
         while length > 0:
             chunk = await asyncio.to_thread(handle.read, min(CHUNK, length))
             if not chunk:
@@ -43,7 +43,7 @@ async def _read(path: Path, first: int, length: int) -> AsyncIterator[bytes]:
 
 def serve(
     request: HttpRequest,
-    path: Path,
+    stored: Stored,
     *,
     digest: str,
     content_type: str,
@@ -55,7 +55,7 @@ def serve(
 
     Args:
         request: its Range, If-Range and If-None-Match headers are honoured; of several ranges the file is sent whole.
-        path: an existing file.
+        stored: the file, as it was found.
         digest: the strong ETag.
         content_type: the media type.
         filename: what a browser saves it as.
@@ -63,7 +63,7 @@ def serve(
         sha256: of the whole file in hex, where it is known: the caller is told it, to check what came.
     """
     etag = f'"{digest}"'
-    size = path.stat().st_size
+    size = stored.size
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
@@ -87,7 +87,7 @@ def serve(
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     headers["Content-Length"] = str(last - first + 1)
     return StreamingHttpResponse(
-        _read(path, first, last - first + 1),
+        _read(stored, first, last - first + 1),
         status=206 if partial else 200,
         headers=headers,
         content_type=content_type,

@@ -1,7 +1,6 @@
 """`GET /api/v1/models/<digest>` (the head, for agents) and `GET /model` (the whole Keras model)."""
 
 import time
-from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
@@ -25,6 +24,7 @@ from apps.federation.models import Agent, Federation, ModelVersion
 from apps.federation.pipeline import model_files, storage
 from apps.federation.pipeline.bootstrap import DEFAULT_SLUG
 from apps.federation.pipeline.membership import require_member
+from apps.federation.pipeline.objects import Stored
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 from hospintel_site.callers import client_address
@@ -41,20 +41,21 @@ RANGES = [
 ]
 
 
-def _head(request: HttpRequest, digest: str) -> Path:
+def _head(request: HttpRequest, digest: str) -> Stored:
     agent: Agent | None = None
     try:
         agent = find_agent(request.headers.get("Authorization", ""))
         heartbeat(agent, request)
         known = ModelVersion.objects.filter(digest=digest, federation__participations__hospital=agent.hospital_id)
-        if not known.exists() or not storage.head_path(digest).exists():
+        stored = storage.find_head(digest) if known.exists() else None
+        if stored is None:
             raise Refusal("model_unknown", "There is no such model.", 404)
     except Refusal as refusal:
         audit_refusal(refusal, request, agent)
         raise
     finally:
         close_old_connections()
-    return storage.head_path(digest)
+    return stored
 
 
 @in_schema(
@@ -70,12 +71,12 @@ def _head(request: HttpRequest, digest: str) -> Path:
 async def head(request: HttpRequest, digest: str) -> HttpResponseBase:
     """Serve a head as safetensors, resumable; its address is its digest, so it never changes."""
     try:
-        path = await sync_to_async(_head)(request, digest)
+        stored = await sync_to_async(_head)(request, digest)
     except Refusal as refusal:
         return refusal_json(refusal)
     return serve(
         request,
-        path,
+        stored,
         digest=digest,
         content_type="application/octet-stream",
         filename=f"{digest[:12]}.safetensors",
@@ -113,7 +114,7 @@ def _current(caller: Agent | User, slug: str) -> ModelVersion:
     return federation.current
 
 
-def _model(request: HttpRequest, slug: str) -> tuple[Path, str, str] | None:
+def _model(request: HttpRequest, slug: str) -> tuple[Stored, str, str] | None:
     caller: Agent | User | None = None
     try:
         caller = caller_of(request)
@@ -177,6 +178,6 @@ async def global_model(request: HttpRequest, slug: str = DEFAULT_SLUG) -> HttpRe
     if found is None:
         body = {"code": "model_not_written", "detail": "The worker is writing the model. Ask again in a moment."}
         return JsonResponse(body, status=503, headers={"Retry-After": RETRY_AFTER})
-    path, digest, sha256 = found
+    stored, digest, sha256 = found
     kind = "application/octet-stream"
-    return serve(request, path, digest=digest, content_type=kind, filename="global_model.h5", sha256=sha256)
+    return serve(request, stored, digest=digest, content_type=kind, filename="global_model.h5", sha256=sha256)

@@ -1,10 +1,8 @@
 """`PUT, GET /api/v1/rounds/<id>/update` (in parts) and `POST /update` (one multipart body)."""
 
 import hashlib
-import os
 import re
-import uuid
-from pathlib import Path
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +17,7 @@ from apps.federation.api.base import AgentView
 from apps.federation.api.shapes import DIGEST, OwnUpdate, OwnUpdateLookup, PartReceived, UpdateAccepted, agent_refusals
 from apps.federation.live import wait_in_thread, wait_of
 from apps.federation.models import Agent, Round, Update
-from apps.federation.pipeline import receive, storage
+from apps.federation.pipeline import parts, receive, storage
 from apps.federation.pipeline.open_round import max_body
 from apps.federation.pipeline.step import Refusal
 from apps.federation.states import UpdateState
@@ -30,7 +28,6 @@ from hospintel_core.failpoints import reach
 NO_ROUND = UUID(int=0)
 
 PART_BYTES = 4 * 1024 * 1024
-PARTS_KEPT = 4
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 REFUSED_TEXT = "The update was refused."
 # Why an update is not taken, whole or in parts.
@@ -117,10 +114,11 @@ class UpdatePartView(AgentView):
             return Response({**_state_of(known), "received": known.size}, status=202)
         if not 0 < length <= max_body(round_.run.federation):
             raise Refusal("body_too_large", "An update to this round cannot be that large.", 413)
-        received = _append(self.agent, round_, digest, offset=offset, length=length, request=request)
+        upload = parts.Upload(round_.pk, self.agent.pk, digest)
+        received = _add(upload, offset=offset, length=length, request=request)
         if received < length:
             return Response({"received": received})
-        update = _complete(self.agent, round_.pk, digest)
+        update = _complete(self.agent, upload, length)
         return Response({**_state_of(update), "received": length}, status=202)
 
     @extend_schema(
@@ -145,7 +143,7 @@ class UpdatePartView(AgentView):
             round_.refresh_from_db(fields=["state"])
         received = update.size if update else 0
         if update is None and digest:
-            received = storage.size_of(storage.part_path(round_.pk, self.agent.pk, _digest_of(digest)))
+            received = parts.Upload(round_.pk, self.agent.pk, _digest_of(digest)).received()
         state = _state_of(update) if update else _without(round_)
         left = receive.attempts_left(self.agent, round_)
         return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
@@ -167,70 +165,32 @@ def _is_decided(update: Update) -> bool:
     return update.state != UpdateState.RECEIVED
 
 
-def _append(agent: Agent, round_: Round, digest: str, *, offset: int, length: int, request: Request) -> int:
-    """Write one part at its offset. Returns how many bytes are here now."""
+def _add(upload: parts.Upload, *, offset: int, length: int, request: Request) -> int:
+    """Take one part. Returns how many bytes are here now."""
     body = request.read(PART_BYTES + 1)
     if len(body) > PART_BYTES or offset + len(body) > length:
         raise Refusal("body_too_large", "A part has at most 4 MiB and stays within Upload-Length.", 413)
-    path = storage.part_path(round_.pk, agent.pk, digest)
     try:
-        if offset == 0 and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _make_room(path, round_, agent)
-        _write_part(path, body, offset)
+        return upload.add(body, offset)
     except OSError as error:
         raise storage.disk_refusal(error) from error
-    return offset + len(body)
 
 
-def _write_part(path: Path, body: bytes, offset: int) -> None:
-    """Append the body, if what is here ends where it begins. What fits on a full disk stays, to go on from."""
-    try:
-        # Only a first part may begin a file: a late one must not leave an empty file behind a finished upload.
-        handle = os.open(path, os.O_RDWR | (0 if offset else os.O_CREAT), 0o600)
-    except FileNotFoundError as error:
-        raise _mismatch(0) from error
-    try:
-        here = os.fstat(handle).st_size
-        if offset != here:
-            raise _mismatch(here)
-        rest = memoryview(body)
-        while rest:
-            written = os.pwrite(handle, rest, offset)
-            rest, offset = rest[written:], offset + written
-    finally:
-        os.close(handle)
-
-
-def _mismatch(here: int) -> Refusal:
-    return Refusal("offset_mismatch", f"{here} bytes are here; go on from there.", 409, received=here)
-
-
-def _make_room(path: Path, round_: Round, agent: Agent) -> None:
-    """Keep at most a few unfinished uploads an agent and round, so that a stolen token cannot fill the disk."""
-    parts = sorted(path.parent.glob(f"{round_.pk}-{agent.pk}-*.part"), key=storage.modified, reverse=True)
-    for old in parts[PARTS_KEPT - 1 :]:
-        old.unlink(missing_ok=True)
-
-
-def _complete(agent: Agent, round_id: UUID, digest: str) -> Update:
-    """Hand a finished upload to the pipeline. Of two requests that finish it at once, one finds it gone."""
-    part = storage.part_path(round_id, agent.pk, digest)
-    finished = part.with_suffix(f".{uuid.uuid4().hex}.whole")
-    try:
-        part.rename(finished)
-    except FileNotFoundError as error:
-        raise Refusal("upload_busy", "Another request is completing this upload.", 409) from error
+def _complete(agent: Agent, upload: parts.Upload, length: int) -> Update:
+    """Hand a finished upload to the pipeline; its parts stay where it cannot be stored, to be asked for again."""
     reach("upload.whole")
-    with finished.open("rb") as handle:
-        actual = hashlib.file_digest(handle, "sha256").hexdigest()
-    if actual != digest:
-        finished.unlink()
-        raise Refusal("digest_mismatch", "The bytes that arrived are not those that were announced.", 422)
-    return _hand_over(agent, finished, digest, round_id)
+    whole = upload.whole(length)
+    try:
+        update = _hand_over(agent, whole, upload.digest, upload.round_id)
+    except Refusal as refusal:
+        if refusal.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            upload.forget()
+        raise
+    upload.forget()
+    return update
 
 
-def _hand_over(agent: Agent, whole: Path, digest: str, round_id: UUID | None = None) -> Update:
+def _hand_over(agent: Agent, whole: bytes, digest: str, round_id: UUID | None = None) -> Update:
     try:
         update, following = receive.receive(agent, whole, digest, round_id=round_id)
     except OSError as error:
@@ -264,18 +224,8 @@ class UpdateView(AgentView):
             raise Refusal("bad_request", "Send the sealed update as the multipart field `file`.", 400)
         if (file.size or 0) > MAX_SIZE:
             raise Refusal("body_too_large", "No update is that large.", 413)
-        whole = storage.part_path(uuid.uuid4(), self.agent.pk, "multipart").with_suffix(".whole")
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        hasher = hashlib.sha256()
-        try:
-            with whole.open("wb") as handle:
-                for chunk in file.chunks():
-                    hasher.update(chunk)
-                    handle.write(chunk)
-        except OSError as error:
-            whole.unlink(missing_ok=True)
-            raise storage.disk_refusal(error) from error
-        update = _hand_over(self.agent, whole, hasher.hexdigest())
+        whole = file.read()
+        update = _hand_over(self.agent, whole, hashlib.sha256(whole).hexdigest())
         if update.state == UpdateState.REFUSED:
             # The same bytes were sent before.
             told = _state_of(update)

@@ -1,7 +1,6 @@
 """`GET /api/v1/models/<id>/model.h5`: a published version as a whole Keras model, an older one too."""
 
 from http import HTTPStatus
-from pathlib import Path
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -23,6 +22,7 @@ from apps.federation.api.models import FILE, RANGES, caller_of, record_download
 from apps.federation.models import Agent, ModelVersion
 from apps.federation.pipeline import model_files
 from apps.federation.pipeline.membership import require_member
+from apps.federation.pipeline.objects import Stored
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from apps.federation.tasks import enqueue
@@ -32,7 +32,7 @@ RETRY_AFTER = 5
 NOT_WRITTEN = "The worker is writing this version as a file. Ask again in a moment."
 
 
-def _find(request: HttpRequest, version_id: UUID) -> tuple[Path, ModelVersion, str]:
+def _find(request: HttpRequest, version_id: UUID) -> tuple[Stored, ModelVersion, str]:
     caller: Agent | User | None = None
     try:
         caller = caller_of(request)
@@ -103,8 +103,8 @@ async def version_file(request: HttpRequest, version_id: UUID) -> HttpResponseBa
     the last five. Its bytes are checked before they are served, and `Repr-Digest` (RFC 9530) is their SHA-256.
     """
     try:
-        path, version, sha256 = await sync_to_async(_find)(request, version_id)
+        stored, version, sha256 = await sync_to_async(_find)(request, version_id)
     except Refusal as refusal:
         return await sync_to_async(_refused)(request, version_id, refusal)
     kind, name = "application/octet-stream", f"version-{version.number}.h5"
-    return serve(request, path, digest=version.digest, content_type=kind, filename=name, sha256=sha256)
+    return serve(request, stored, digest=version.digest, content_type=kind, filename=name, sha256=sha256)

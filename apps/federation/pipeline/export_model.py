@@ -6,7 +6,6 @@ The base is the same for all versions and written once; each file's name is its 
 import json
 import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
@@ -15,12 +14,14 @@ from django.conf import settings
 from apps.audit.api import record, transaction
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.objects import Stored
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.write_model import base_arrays
 from hospintel_core import agreement, architectures, browser, weights
 from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
+PREFIX = "browser/"
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,35 @@ class Export:
     def of(cls, digest: str) -> Self | None:
         """Return what was written for the head with this digest and the hub's number of bits; None if nothing yet."""
         try:
-            found = cls(**json.loads(_description(digest).read_text()))
+            found = cls(**json.loads(storage.models().get(_description(digest))))
         except FileNotFoundError:
             return None
-        return found if all(file_path(name).exists() for name in (found.base, found.head)) else None
+        return found if all(find_file(name) for name in (found.base, found.head)) else None
 
 
-def file_path(digest: str) -> Path:
-    """Return where the file with this SHA-256 lies, if it was written."""
-    return _folder() / f"{digest}.safetensors"
+def find_file(digest: str) -> Stored | None:
+    """Return the file with this SHA-256, None where it was not written."""
+    return storage.models().find(_name_of(digest))
+
+
+def read_file(digest: str) -> bytes:
+    """Return the bytes with this SHA-256.
+
+    Raises:
+        StorageError: `file_missing` or `file_damaged`.
+    """
+    try:
+        data = storage.models().get(_name_of(digest))
+    except FileNotFoundError as error:
+        raise storage.StorageError("file_missing", f"The file {digest} is not in the model folder.") from error
+    if weights.digest(data) != digest:
+        raise storage.StorageError("file_damaged", f"The stored file {digest} has been damaged.")
+    return data
 
 
 def want_export(digest: str) -> bool:
     """Return whether the export of a head is missing and nobody asked for it lately; see `model_files.want`."""
-    return Export.of(digest) is None and storage.ask_once(_description(digest).with_suffix(".wanted"))
+    return Export.of(digest) is None and storage.ask_once(_stem(digest) + ".wanted")
 
 
 def export_model(version_id: UUID) -> list[Next]:
@@ -73,7 +89,7 @@ def export_model(version_id: UUID) -> list[Next]:
     try:
         written = Export(bits, _store(base), len(base), _store(head), len(head), measured)
         reach("export_model.kept")
-        storage.write_file(_description(version.digest), json.dumps(asdict(written)).encode())
+        storage.models().put(_description(version.digest), json.dumps(asdict(written)).encode())
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
             raise
@@ -87,18 +103,22 @@ def export_model(version_id: UUID) -> list[Next]:
     return []
 
 
-def _folder() -> Path:
-    return Path(settings.MODEL_DIR) / "browser"
+def _stem(digest: str) -> str:
+    return f"{PREFIX}{digest}-{settings.ANALYSE_BITS}"
 
 
-def _description(digest: str) -> Path:
-    return _folder() / f"{digest}-{settings.ANALYSE_BITS}.json"
+def _description(digest: str) -> str:
+    return _stem(digest) + ".json"
+
+
+def _name_of(digest: str) -> str:
+    return f"{PREFIX}{digest}.safetensors"
 
 
 def _store(data: bytes) -> str:
     digest = weights.digest(data)
-    if not file_path(digest).exists():
-        storage.write_file(file_path(digest), data)
+    if find_file(digest) is None:
+        storage.models().put(_name_of(digest), data)
     return digest
 
 
@@ -106,8 +126,8 @@ def _delete_old() -> None:
     """Delete what belongs to no current version."""
     digests = Federation.objects.exclude(current=None).values_list("current__digest", flat=True)
     current = {digest: found for digest in digests if (found := Export.of(digest)) is not None}
-    kept = {path for found in current.values() for path in (file_path(found.base), file_path(found.head))}
+    kept = {_name_of(name) for found in current.values() for name in (found.base, found.head)}
     kept |= {_description(digest) for digest in digests}
-    for path in [*_folder().glob("*.safetensors"), *_folder().glob("*.json"), *_folder().glob("*.wanted")]:
-        if path not in kept:
-            path.unlink(missing_ok=True)
+    for stored in storage.models().list(PREFIX):
+        if stored.name not in kept:
+            storage.models().delete(stored.name)

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Evaluation, ModelVersion, Round, Run, Update
-from apps.federation.pipeline import checkpoint, keys, storage
+from apps.federation.pipeline import checkpoint, keys, parts, storage
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, UpdateState, VersionState
 from hospintel_core.failpoints import reach
@@ -67,7 +67,7 @@ def finish(round_id: UUID) -> list[Next]:
         refuse(update, late_code(round_), actor="system:finish")
     for update in Update.objects.filter(round=round_).only("pk"):
         storage.discard_sealed(update.pk)
-    storage.remove_parts(round_id)
+    parts.forget_round(round_id)
     reach("finish.discarded")
     # The key goes last: as long as its file is there, the tick comes back for what a crash has left.
     if keys.has_round_key(round_id):

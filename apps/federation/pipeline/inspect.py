@@ -63,14 +63,14 @@ class InspectError(CoreError):
 
 
 def open_update(update: Update) -> Opened:
-    """Decrypt an update from its ciphertext on disk into the arrays that the round's schema names.
+    """Decrypt an update from its stored ciphertext into the arrays that the round's schema names.
 
     Raises:
         CoreError: the envelope, the safetensors or the codec says no, or the ciphertext is not what was received.
         OSError: the ciphertext cannot be read.
     """
     federation = update.round.run.federation
-    sealed = storage.sealed_path(update.pk).read_bytes()
+    sealed = storage.read_sealed(update.pk)
     if weights.digest(sealed) != update.digest:
         # Whatever is aggregated is what was judged, even if another one of this agent's envelopes lies there by now.
         raise InspectError("ciphertext_damaged", f"The stored ciphertext of update {update.pk} has been changed.")

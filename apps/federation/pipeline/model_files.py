@@ -8,23 +8,23 @@ import hashlib
 import json
 import logging
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from django.conf import settings
-
 from apps.federation.models import Federation
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.objects import Reader, Stored
 from apps.federation.pipeline.step import Refusal
+from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 KEPT_OLD, KEPT_DAYS = 5, 7
 # Older versions that may wait for the worker at once, and how long it is remembered that somebody waits for one.
 MOST_WAITING, ASK_SECONDS = 3, 600
-PART_SECONDS = 3600
+PREFIX = "h5/"
 _DAY = 24 * 3600
 _BLOCK = 1 << 20
 
@@ -40,30 +40,33 @@ class Written:
     def of(cls, digest: str) -> Self | None:
         """Return what was written of the head with this digest; None if nothing, or another size than was noted."""
         try:
-            found = cls(**json.loads(_note(digest).read_text()))
+            found = cls(**json.loads(storage.models().get(_note(digest))))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
             logger.exception("The note on the file of %s is damaged; the file is written again", digest)
             return None
-        return found if storage.size_of(path_of(digest)) == found.size else None
+        stored = storage.models().find(name_of(digest))
+        return found if stored is not None and stored.size == found.size else None
 
 
-def path_of(digest: str) -> Path:
-    """Return where the file with this head lies, if it was written."""
-    return _folder() / f"{digest}.h5"
+def name_of(digest: str) -> str:
+    """Return the name of the file with this head among the models, if it was written."""
+    return f"{PREFIX}{digest}.h5"
 
 
-def note(digest: str) -> Written:
-    """Note down what has just been written of a head, so that it can be checked before it is served."""
-    path = path_of(digest)
-    written = Written(_sha256(path), path.stat().st_size)
-    storage.write_file(_note(digest), json.dumps(asdict(written)).encode())
-    _wanted(digest).unlink(missing_ok=True)
+def keep(digest: str, draft: Path) -> Written:
+    """Keep what has just been written of a head, and note it down so that it can be checked before it is served."""
+    with draft.open("rb") as file:
+        written = Written(_sha256(file), draft.stat().st_size)
+    storage.models().put_file(name_of(digest), draft)
+    reach("write_model.written")
+    storage.models().put(_note(digest), json.dumps(asdict(written)).encode())
+    storage.models().delete(_wanted(digest))
     return written
 
 
-def checked(digest: str) -> tuple[Path, Written] | None:
+def checked(digest: str) -> tuple[Stored, Written] | None:
     """Return the file of a head, whose bytes are those that were written; None where there is none.
 
     A damaged file is deleted: whoever asks has it written again.
@@ -71,17 +74,18 @@ def checked(digest: str) -> tuple[Path, Written] | None:
     written = Written.of(digest)
     if written is None:
         return None
-    path = path_of(digest)
+    stored = storage.models().find(name_of(digest))
+    if stored is None:
+        return None
     try:
-        state = path.stat()
-        found = _sha256_once(path, state.st_ino, state.st_mtime_ns, state.st_size)
+        found = _sha256_once(stored)
     except FileNotFoundError:
         return None
     if found != written.sha256:
-        logger.error("The file %s is damaged and was deleted; it is written again when it is asked for", path)
+        logger.error("The file %s is damaged and was deleted; it is written again when it is asked for", stored.name)
         _delete(digest)
         return None
-    return path, written
+    return stored, written
 
 
 def ask(digest: str) -> bool:
@@ -91,14 +95,13 @@ def ask(digest: str) -> bool:
         Refusal: `models_waiting` (503) where too many older versions wait already.
     """
     if Written.of(digest) is None and not is_asked_for(digest):
-        lately = [path.stem for path in _folder().glob("*.asked") if is_asked_for(path.stem)]
+        lately = [asked.stem for asked in _files(".asked") if _is_recent(asked)]
         if len([other for other in lately if Written.of(other) is None]) >= MOST_WAITING:
             detail = "Other older versions are being written. Ask again when they are done."
             raise Refusal("models_waiting", detail, 503)
     # Without room for it there is none for the file either.
     with suppress(OSError):
-        _folder().mkdir(parents=True, exist_ok=True)
-        _asked(digest).touch()
+        storage.models().put(_asked(digest), b"", lasting=False)
     return want(digest)
 
 
@@ -113,56 +116,58 @@ def want(digest: str) -> bool:
 
 def is_asked_for(digest: str) -> bool:
     """Return whether somebody asked for the file of an older version lately."""
-    return storage.modified(_asked(digest)) > time.time() - ASK_SECONDS
+    found = storage.models().find(_asked(digest))
+    return found is not None and _is_recent(found)
 
 
 def prune(room: int = 0) -> None:
     """Delete what is not kept; `room` is for how many files more there shall be room among the older ones."""
     found = Federation.objects.exclude(current=None).values_list("current__digest", flat=True)
-    asked = {path.stem: storage.modified(path) for path in _folder().glob("*.asked")}
+    asked = {found.stem: found.modified for found in _files(".asked")}
     older = sorted(asked.keys() - set(found), key=lambda digest: asked[digest], reverse=True)
     lately = [digest for digest in older if asked[digest] > time.time() - KEPT_DAYS * _DAY]
     written = [digest for digest in lately if Written.of(digest) is not None]
     # Those that are being written have no note yet.
     kept = {*found, *written[: KEPT_OLD - room], *filter(is_asked_for, set(lately) - set(written))}
-    for path in _folder().glob("[!.]*"):
-        if path.stem not in kept:
-            path.unlink(missing_ok=True)
-    # A worker that was killed while it wrote leaves its half.
-    for path in _folder().glob(".*.part"):
-        if storage.modified(path) < time.time() - PART_SECONDS:
-            path.unlink(missing_ok=True)
+    for stored in _files():
+        if stored.stem not in kept:
+            storage.models().delete(stored.name)
+
+
+def _files(end: str = "") -> list[Stored]:
+    return [stored for stored in storage.models().list(PREFIX) if stored.name.endswith(end)]
+
+
+def _is_recent(asked: Stored) -> bool:
+    return asked.modified > time.time() - ASK_SECONDS
 
 
 def _delete(digest: str) -> None:
-    for path in (_note(digest), path_of(digest), _wanted(digest)):
-        path.unlink(missing_ok=True)
+    for name in (_note(digest), name_of(digest), _wanted(digest)):
+        storage.models().delete(name)
 
 
-def _folder() -> Path:
-    return Path(settings.MODEL_DIR) / "h5"
+def _note(digest: str) -> str:
+    return f"{PREFIX}{digest}.json"
 
 
-def _note(digest: str) -> Path:
-    return _folder() / f"{digest}.json"
+def _asked(digest: str) -> str:
+    return f"{PREFIX}{digest}.asked"
 
 
-def _asked(digest: str) -> Path:
-    return _folder() / f"{digest}.asked"
+def _wanted(digest: str) -> str:
+    return f"{PREFIX}{digest}.wanted"
 
 
-def _wanted(digest: str) -> Path:
-    return _folder() / f"{digest}.wanted"
-
-
-def _sha256(path: Path) -> str:
+def _sha256(file: Reader) -> str:
     found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
+    while block := file.read(_BLOCK):
+        found.update(block)
     return found.hexdigest()
 
 
 @lru_cache(maxsize=32)
-def _sha256_once(path: Path, inode: int, modified_ns: int, size: int) -> str:  # noqa: ARG001 - what tells a change
-    return _sha256(path)
+def _sha256_once(stored: Stored) -> str:
+    """Return the SHA-256 of a file that was found, whose tag tells another content."""
+    with closing(stored.open()) as file:
+        return _sha256(file)

@@ -1,11 +1,10 @@
-"""Receive a sealed update in the web process: signature, limits, replay row, ciphertext to disk. Nothing is decrypted.
+"""Receive a sealed update in the web process: signature, limits, replay row, ciphertext stored. Nothing is decrypted.
 
 The order of checks is that of docs/wire-format.md: the cheap ones first, the signature before anything that
 depends on what the header says.
 """
 
 import uuid
-from pathlib import Path
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -98,14 +97,14 @@ def attempts_left(agent: Agent, round_: Round) -> int:
 
 
 def receive(
-    agent: Agent, part: Path, digest: str, *, round_id: UUID | None = None, now_ms: int | None = None
+    agent: Agent, data: bytes, digest: str, *, round_id: UUID | None = None, now_ms: int | None = None
 ) -> tuple[Update, list[Next]]:
     """Check a complete upload and make it an update.
 
     Args:
         agent: the agent whose token came with it.
-        part: the file that holds the sealed bytes; it is moved, or deleted where the update is refused.
-        digest: SHA-256 of the sealed bytes, computed by the caller from the file.
+        data: the sealed bytes.
+        digest: their SHA-256, computed by the caller.
         round_id: the round to which the caller uploaded, where the address names one.
         now_ms: Unix time in milliseconds; the present where not given.
 
@@ -114,20 +113,18 @@ def receive(
 
     Raises:
         Refusal: with the code of the first check that failed.
+        OSError: it cannot be stored; nothing of it is left.
     """
     now = int(timezone.now().timestamp() * 1000) if now_ms is None else now_ms
-    try:
-        header = _verified_header(agent, part.read_bytes())
-        if round_id is not None and header.round_id != round_id:
-            raise Refusal("wrong_round", "The update is sealed for another round.", 422)
-        round_ = round_for(agent, header.round_id)
-        known = admit(agent, round_, digest)
-        if known is not None:
-            return known, []
-        code = _header_fault(header, round_, agent, now)
-        update = _insert(header, round_, agent, part, digest, refused=code)
-    finally:
-        part.unlink(missing_ok=True)
+    header = _verified_header(agent, data)
+    if round_id is not None and header.round_id != round_id:
+        raise Refusal("wrong_round", "The update is sealed for another round.", 422)
+    round_ = round_for(agent, header.round_id)
+    known = admit(agent, round_, digest)
+    if known is not None:
+        return known, []
+    code = _header_fault(header, round_, agent, now)
+    update = _insert(header, round_, agent, data, digest, refused=code)
     reach("receive.committed")
     if code and update.state == UpdateState.REFUSED:
         storage.discard_sealed(update.pk)
@@ -179,8 +176,8 @@ def _header_fault(header: Header, round_: Round, agent: Agent, now_ms: int) -> s
     return next((code for code, holds in checks if not holds), "")
 
 
-def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str, *, refused: str) -> Update:
-    """Insert the replay row; the ciphertext is on disk under the row's id before the row exists."""
+def _insert(header: Header, round_: Round, agent: Agent, data: bytes, digest: str, *, refused: str) -> Update:
+    """Insert the replay row; the ciphertext is stored under the row's id before the row exists."""
     now = timezone.now()
     update = Update(
         id=uuid.uuid4(),
@@ -193,12 +190,12 @@ def _insert(header: Header, round_: Round, agent: Agent, part: Path, digest: str
         attempt=min(header.attempt, MAX_INT),
         num_samples=min(header.num_samples, MAX_INT),
         digest=digest,
-        size=part.stat().st_size,
+        size=len(data),
         received_at=now,
         decided_at=now if refused else None,
     )
     try:
-        storage.adopt_sealed(part, update.pk)
+        storage.store_sealed(update.pk, data)
         reach("receive.kept")
         with transaction():
             update.save(force_insert=True)

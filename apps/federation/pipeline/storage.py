@@ -1,15 +1,16 @@
-"""Files of the hub: heads by digest, sealed updates, unfinished uploads. Temporary, fsync, rename, fsync folder."""
+"""Files of the hub: heads by digest, sealed updates; what the rest of the hub asks of `objects.py`."""
 
 import errno
 import logging
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 
+from apps.federation.pipeline.folder import Folder
+from apps.federation.pipeline.objects import Objects, Stored
 from apps.federation.pipeline.step import Refusal
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
@@ -20,17 +21,19 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageError(CoreError):
-    """A stored head that is missing or damaged."""
+    """A stored head, or a file for the page, that is missing or damaged."""
 
-    codes = frozenset({"head_missing", "head_damaged"})
+    codes = frozenset({"head_missing", "head_damaged", "file_missing", "file_damaged"})
 
 
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def models() -> Objects:
+    """Return where heads lie, and what is written of them for people and pages."""
+    return Folder(Path(settings.MODEL_DIR))
+
+
+def uploads() -> Objects:
+    """Return where what is sent to the hub lies."""
+    return Folder(Path(settings.UPLOAD_DIR), private=True)
 
 
 def disk_refusal(error: OSError) -> Refusal:
@@ -41,48 +44,21 @@ def disk_refusal(error: OSError) -> Refusal:
     return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
 
 
-def size_of(path: Path) -> int:
-    """Return a file's size, 0 where it is gone: another process may have taken it away."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def head_name(digest: str) -> str:
+    """Return the name of the head with this SHA-256 among the models."""
+    return f"heads/{digest}.safetensors"
 
 
-def modified(path: Path) -> float:
-    """Return when a file was last written, in seconds since 1970; 0 where it is gone."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _fsync_folder(path.parent)
-
-
-def head_path(digest: str) -> Path:
-    """Return where the head with this SHA-256 lies."""
-    return Path(settings.MODEL_DIR) / "heads" / f"{digest}.safetensors"
+def find_head(digest: str) -> Stored | None:
+    """Return the head with this SHA-256, None where it is not here."""
+    return models().find(head_name(digest))
 
 
 def store_head(data: bytes) -> str:
     """Store a head's safetensors bytes under their SHA-256 and return it."""
     digest = weights.digest(data)
-    if not head_path(digest).exists():
-        write_file(head_path(digest), data)
+    if find_head(digest) is None:
+        models().put(head_name(digest), data)
     return digest
 
 
@@ -94,7 +70,7 @@ def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
         WeightsError: it is not a head of this schema.
     """
     try:
-        data = head_path(digest).read_bytes()
+        data = models().get(head_name(digest))
     except FileNotFoundError as error:
         raise StorageError("head_missing", f"The head {digest} is not in the model folder.") from error
     if weights.digest(data) != digest:
@@ -102,69 +78,37 @@ def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
     return weights.loads(data, schema)[0]
 
 
-def ask_once(note: Path) -> bool:
-    """Return whether nobody asked for a file lately, and note that it was asked for now."""
-    if modified(note) > time.time() - WANT_SECONDS:
+def ask_once(note: str) -> bool:
+    """Return whether nobody asked for a model file lately, and note that it was asked for now."""
+    found = models().find(note)
+    if found is not None and found.modified > time.time() - WANT_SECONDS:
         return False
     # Without room for the note it is asked for more often, that is all.
     with suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        models().put(note, b"", lasting=False)
     return True
 
 
-def sealed_path(update_id: UUID) -> Path:
-    """Return where the ciphertext of an update lies until its round ends."""
-    return Path(settings.UPLOAD_DIR) / "sealed" / f"{update_id}.hspu"
+def sealed_name(update_id: UUID) -> str:
+    """Return the name of an update's ciphertext among the uploads, where it lies until its round ends."""
+    return f"sealed/{update_id}.hspu"
 
 
-def part_path(round_id: UUID, agent_id: UUID, digest: str) -> Path:
-    """Return where the unfinished upload of one sealed update lies."""
-    return Path(settings.UPLOAD_DIR) / "parts" / f"{round_id}-{agent_id}-{digest}.part"
+def store_sealed(update_id: UUID, data: bytes) -> None:
+    """Store the ciphertext of an update, durably."""
+    uploads().put(sealed_name(update_id), data)
 
 
-def remove_parts(round_id: UUID, agent_id: UUID | None = None) -> None:
-    """Remove the unfinished uploads of a round (of one agent)."""
-    for path in (Path(settings.UPLOAD_DIR) / "parts").glob(f"{round_id}-{agent_id or '*'}-*.part"):
-        path.unlink(missing_ok=True)
-
-
-def forgotten_uploads(before: float) -> list[Path]:
-    """Return the files of uploads that nobody has written to since a time: parts, and wholes of a request that died."""
-    folder = Path(settings.UPLOAD_DIR) / "parts"
-    return [path for path in folder.glob("*") if modified(path) < before]
-
-
-def forgotten_sealed(before: float) -> dict[UUID, Path]:
-    """Return the ciphertexts that are older than a time, by the id of their update."""
-    folder = Path(settings.UPLOAD_DIR) / "sealed"
-    return {UUID(path.stem): path for path in folder.glob("*.hspu") if modified(path) < before}
-
-
-def unfinished_files(before: float) -> list[Path]:
-    """Return what `write_file` had begun, before a time, when its process died."""
-    roots = (settings.MODEL_DIR, settings.UPLOAD_DIR)
-    # Unlike glob, a walk goes on where a folder disappears under it.
-    files = [Path(folder) / name for root in roots for folder, _, names in os.walk(root) for name in names]
-    return [path for path in files if path.match(".*.tmp") and modified(path) < before]
-
-
-def adopt_sealed(part: Path, update_id: UUID) -> None:
-    """Turn a finished upload into the ciphertext of an update, durably."""
-    target = sealed_path(update_id)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("rb") as handle:
-        os.fsync(handle.fileno())
-    part.replace(target)
-    _fsync_folder(target.parent)
-
-
-def quarantine_folder() -> Path:
-    """Return where models that people uploaded lie until they are read."""
-    return Path(settings.UPLOAD_DIR) / "models"
+def read_sealed(update_id: UUID) -> bytes:
+    """Return the ciphertext of an update. Raises FileNotFoundError."""
+    return uploads().get(sealed_name(update_id))
 
 
 def discard_sealed(update_id: UUID) -> None:
     """Delete the ciphertext of an update; nothing happens where it is gone already."""
-    with suppress(FileNotFoundError):
-        sealed_path(update_id).unlink()
+    uploads().delete(sealed_name(update_id))
+
+
+def forgotten_sealed(before: float) -> set[UUID]:
+    """Return the updates whose ciphertext is older than a time."""
+    return {UUID(found.stem) for found in uploads().list("sealed/", before)}

@@ -13,13 +13,15 @@ from apps.accounts.pipeline import lockout, sessions, tokens
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update, ValidationSet
-from apps.federation.pipeline import checkpoint, enrol, keys, model_files, prepare, storage, validation
+from apps.federation.pipeline import checkpoint, enrol, keys, model_files, parts, prepare, storage, validation
 from apps.federation.pipeline.step import Next
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState, ValidationState
 
 SYSTEM = "system:tick"
 STUCK_SECONDS = 15
 PART_SECONDS = 24 * 3600
+# What a process writes before it puts it; longer than any takes for it.
+DRAFT_SECONDS = 3600
 # What apps above this one have done at every look; they add it when Django starts.
 CHORES: list[Callable[[], None]] = []
 
@@ -80,13 +82,14 @@ def housekeeping() -> None:
     tokens.forget_old_tokens()
     validation.tidy()
     limit = time.time() - PART_SECONDS
-    for path in storage.forgotten_uploads(limit) + storage.unfinished_files(limit):
-        path.unlink(missing_ok=True)
+    parts.forget_old(limit)
     # A web process that died just before the row was there left its ciphertext.
     sealed = storage.forgotten_sealed(limit)
     needed = Update.objects.live().filter(pk__in=sealed, round__state__in=ROUND_ACTIVE)
-    for pk in set(sealed) - set(needed.values_list("pk", flat=True)):
-        sealed[pk].unlink(missing_ok=True)
+    for pk in sealed - set(needed.values_list("pk", flat=True)):
+        storage.discard_sealed(pk)
+    for place in (storage.models(), storage.uploads()):
+        place.sweep(time.time() - DRAFT_SECONDS)
     model_files.prune()
     _erase_orphans()
 

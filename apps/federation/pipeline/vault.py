@@ -1,12 +1,11 @@
 """Scans that lie on the hub: AES-256-GCM under a key of their owner's own, which is erased with them.
 
-An owner is a fine-tuning job or a validation set. The key is a 0600 file under HOSPINTEL_KEYS, the scans are files in
-the uploads folder: a copy of one of the two is of no use. Written and read one scan at a time.
+An owner is a fine-tuning job or a validation set. The key is a 0600 file under HOSPINTEL_KEYS, the scans lie among the
+uploads: a copy of one of the two is of no use. Written and read one scan at a time.
 """
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -34,7 +33,7 @@ class Vault:
 
     Args:
         keys: the folder of their keys, under HOSPINTEL_KEYS.
-        scans: the folder of what is sealed, in the uploads folder.
+        scans: the folder of what is sealed, among the uploads.
         gone: what is said where an owner's scans are not here any more.
     """
 
@@ -47,15 +46,15 @@ class Vault:
     def _key_path(self, owner: UUID) -> Path:
         return self._keys() / f"{owner}.key"
 
-    def _scans(self) -> Path:
-        return Path(settings.UPLOAD_DIR) / self._names[1]
+    def _prefix(self) -> str:
+        return f"{self._names[1]}/"
 
-    def path(self, owner: UUID, scan_id: UUID) -> Path:
-        """Return where a scan lies, sealed."""
-        return self._scans() / str(owner) / f"{scan_id}.bin"
+    def name(self, owner: UUID, scan_id: UUID) -> str:
+        """Return the name among the uploads under which a scan lies, sealed."""
+        return f"{self._prefix()}{owner}/{scan_id}.bin"
 
     def create(self, owner: UUID) -> None:
-        """Make the key and the folder of an owner; neither stays where the other cannot be made.
+        """Make the key of an owner.
 
         Raises:
             Refusal: `hub_disk_full` (507).
@@ -73,7 +72,6 @@ class Vault:
             file.write(AESGCM.generate_key(bit_length=256))
             file.flush()
             os.fsync(file.fileno())
-        (self._scans() / str(owner)).mkdir(mode=0o700, parents=True)
 
     def _cipher(self, owner: UUID) -> AESGCM:
         try:
@@ -85,16 +83,17 @@ class Vault:
         """Keep a scan. Raises VaultError(scan_gone) where the owner's scans were erased."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self._cipher(owner).encrypt(nonce, data, _about(owner, scan_id))
-        path = self.path(owner, scan_id)
-        if not path.parent.is_dir():
+        storage.uploads().put(self.name(owner, scan_id), sealed)
+        if not self._key_path(owner).exists():
+            # It was erased while we wrote, and who erased it may not have seen this scan.
+            self.remove(owner, scan_id)
             raise self._gone()
-        storage.write_file(path, sealed)
 
     def read(self, owner: UUID, scan_id: UUID) -> bytes:
         """Return what was written. Raises VaultError: scan_gone, or scan_damaged where the bytes are not those."""
         cipher = self._cipher(owner)
         try:
-            sealed = self.path(owner, scan_id).read_bytes()
+            sealed = storage.uploads().get(self.name(owner, scan_id))
         except FileNotFoundError as error:
             raise self._gone() from error
         try:
@@ -104,26 +103,29 @@ class Vault:
 
     def remove(self, owner: UUID, scan_id: UUID) -> None:
         """Delete one scan; nothing happens where it is gone."""
-        self.path(owner, scan_id).unlink(missing_ok=True)
+        storage.uploads().delete(self.name(owner, scan_id))
 
     def erase(self, owner: UUID) -> None:
         """Erase the key, then the scans. Safe to call again. Raises OSError or KeyFileError where the disk refuses."""
         signing.erase_key(self._key_path(owner))
         reach("vault.key_erased")
-        folder = self._scans() / str(owner)
-        # Who ended it and the tick may both be at it: what the other has deleted is deleted.
-        with suppress(FileNotFoundError):
-            for path in list(folder.iterdir()):
-                path.unlink(missing_ok=True)
-            folder.rmdir()
+        for scan in storage.uploads().list(f"{self._prefix()}{owner}/"):
+            storage.uploads().delete(scan.name)
 
     def kept(self, older_than: float) -> set[UUID]:
         """Return the owners of which a key or a scan is here since before a time."""
-        found = [*self._keys().glob("*.key"), *self._scans().glob("*")]
-        return {UUID(path.stem) for path in found if storage.modified(path) < older_than}
+        scans = {UUID(scan.name.split("/")[1]) for scan in storage.uploads().list(self._prefix(), older_than)}
+        return scans | {UUID(path.stem) for path in self._keys().glob("*.key") if _modified(path) < older_than}
 
     def _gone(self) -> VaultError:
         return VaultError("scan_gone", self._gone_text)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # erased in this moment
+        return 0.0
 
 
 def _about(owner: UUID, scan_id: UUID) -> bytes:

@@ -46,15 +46,13 @@ def write_model(version_id: UUID) -> list[Next]:
 
 def _write(version: ModelVersion, *, current: bool) -> bool:
     """Write it, if there is room on the disk."""
-    path = model_files.path_of(version.digest)
     architecture = architectures.get(version.federation.architecture)
     head = storage.read_head(version.digest, architecture.head_schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
     model_files.prune(room=0 if current else 1)  # first: their room may be what is missing
     try:
-        h5.write_model(path, architecture, base_arrays(architecture), head)
-        reach("write_model.written")
-        written = model_files.note(version.digest)
+        with storage.models().draft() as draft:
+            h5.write_model(draft, architecture, base_arrays(architecture), head)
+            written = model_files.keep(version.digest, draft)
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
             raise

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -41,6 +40,7 @@ QUEUED_SECONDS = 15
 # Longer than reading can take.
 READING_SECONDS = 90
 ORPHAN_SECONDS = 3600
+QUARANTINE = "models/"
 _STARTS = (h5.MAGIC, b"PK\x03\x04")
 
 
@@ -72,7 +72,9 @@ def receive(
         raise _waiting()
     pk = uuid.uuid4()
     try:
-        size, digest = _write(path_of(pk), chunks)
+        with storage.uploads().draft() as draft:
+            size, digest = _write(draft, chunks)
+            storage.uploads().put_file(name_of(pk), draft)
         reach("upload_model.kept")
         upload = _insert(pk, user, federation, note=note, size=size, digest=digest)
     except BaseException as error:
@@ -88,21 +90,20 @@ def _waiting() -> Refusal:
     return Refusal("upload_waiting", "The model that was uploaded before is still being read. Wait a moment.", 409)
 
 
-def path_of(pk: UUID) -> Path:
-    """Return where the file of an upload lies until it has been read."""
-    return storage.quarantine_folder() / f"{pk}.model"
+def name_of(pk: UUID) -> str:
+    """Return the name among the uploads under which the file of an upload lies until it has been read."""
+    return f"{QUARANTINE}{pk}.model"
 
 
 def discard(pk: UUID) -> None:
     """Delete the file of an upload; nothing happens where it is gone already."""
-    path_of(pk).unlink(missing_ok=True)
+    storage.uploads().delete(name_of(pk))
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
-    """Write a new file that only the hub's user may read. Returns its size and SHA-256."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write what comes into a file. Returns its size and SHA-256."""
     hasher, size = hashlib.sha256(), 0
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with path.open("wb") as file:
         for chunk in chunks:
             if size == 0 and not chunk.startswith(_STARTS):
                 raise Refusal("model_unreadable", apart.DETAILS["model_unreadable"], 422)
@@ -113,8 +114,6 @@ def _write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
             file.write(chunk)
         if size == 0:
             raise Refusal("model_unreadable", "The file is empty.", 422)
-        file.flush()
-        os.fsync(file.fileno())
     return size, hasher.hexdigest()
 
 
@@ -204,7 +203,8 @@ def _claim(upload_id: UUID) -> ModelUpload | None:
 
 def _ask(upload: ModelUpload, architecture: Architecture) -> Answer:
     try:
-        answer = apart.ask(path_of(upload.pk), architecture)
+        with storage.uploads().local(name_of(upload.pk)) as path:
+            answer = apart.ask(path, architecture)
     except FileNotFoundError as error:
         raise Refusal("upload_lost", "The file is no longer on the hub. Upload it again.") from error
     if not answer.isolated:
@@ -286,7 +286,7 @@ def _give_back(upload: ModelUpload) -> None:
 def tidy() -> None:
     """Delete the files of uploads that are decided, and those that no upload came of."""
     waiting = set(ModelUpload.objects.filter(state__in=MODEL_UPLOAD_LIVE).values_list("pk", flat=True))
-    kept = {path_of(pk) for pk in waiting}
-    for path in storage.quarantine_folder().glob("*.model"):
-        if path not in kept and storage.modified(path) < time.time() - ORPHAN_SECONDS:
-            path.unlink(missing_ok=True)
+    kept = {name_of(pk) for pk in waiting}
+    for stored in storage.uploads().list(QUARANTINE, time.time() - ORPHAN_SECONDS):
+        if stored.name not in kept:
+            storage.uploads().delete(stored.name)

@@ -2,8 +2,8 @@
 
 from apps.federation.pipeline.vault import Vault, VaultError
 
-__all__ = ["JOBS", "VaultError", "create", "erase", "kept", "path", "read", "remove", "write"]
+__all__ = ["JOBS", "VaultError", "create", "erase", "kept", "name", "read", "remove", "write"]
 
 JOBS = Vault("jobs", "scans", gone="The job has ended, and its scans are deleted.")
 create, erase, kept = JOBS.create, JOBS.erase, JOBS.kept
-path, read, remove, write = JOBS.path, JOBS.read, JOBS.remove, JOBS.write
+name, read, remove, write = JOBS.name, JOBS.read, JOBS.remove, JOBS.write
