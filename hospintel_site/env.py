@@ -1,7 +1,9 @@
 """Typed reading of the environment. A value that cannot be read stops the program with one sentence."""
 
 import os
+import re
 import secrets
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,45 @@ def postgres(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
     }
+
+
+@dataclass(frozen=True)
+class S3:
+    """Where in an S3-compatible storage files lie, and how we get there; empty keys leave it to boto3 to find some."""
+
+    bucket: str
+    prefix: str
+    endpoint: str
+    region: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+
+
+def s3(name: str) -> S3 | None:
+    """Read `s3://bucket/prefix`, with what goes with it from HOSPINTEL_S3_ENDPOINT and AWS' own variables.
+
+    None for a path. Raises ImproperlyConfigured for what is neither.
+    """
+    value = text(name)
+    if "://" not in value:
+        return None
+    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._-]+)*)/?", value)
+    if match is None:
+        raise ImproperlyConfigured(f"{name} must be a path or look like s3://bucket/prefix, not {value!r}.")
+    endpoint = text("HOSPINTEL_S3_ENDPOINT")
+    if endpoint and not re.fullmatch(r"https?://[^/?#@]+/?", endpoint):
+        raise ImproperlyConfigured(f"HOSPINTEL_S3_ENDPOINT must look like https://s3.example.org, not {endpoint!r}.")
+    prefix = match[2].lstrip("/")
+    return S3(
+        bucket=match[1],
+        prefix=f"{prefix}/" if prefix else "",
+        endpoint=endpoint,
+        region=text("AWS_REGION") or text("AWS_DEFAULT_REGION", "us-east-1"),
+        access_key=secret("AWS_ACCESS_KEY_ID"),
+        secret_key=secret("AWS_SECRET_ACCESS_KEY"),
+        session_token=secret("AWS_SESSION_TOKEN"),
+    )
 
 
 def sqlite(file: Path) -> dict[str, Any]:

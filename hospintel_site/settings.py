@@ -28,7 +28,9 @@ def _default_var() -> Path:
 # --- Where things are kept -------------------------------------------------------------------------------------------
 VAR: Path = env.folder(env.path("HOSPINTEL_VAR") or _default_var())
 KEYS: Path = env.folder(env.path("HOSPINTEL_KEYS") or VAR / "keys")
-STORAGE: Path = env.path("HOSPINTEL_STORAGE") or VAR
+# A folder, or s3://bucket/prefix: then the two folders are not used.
+S3: env.S3 | None = env.s3("HOSPINTEL_STORAGE")
+STORAGE: Path = (None if S3 else env.path("HOSPINTEL_STORAGE")) or VAR
 MODEL_DIR: Path = STORAGE / "models"
 UPLOAD_DIR: Path = STORAGE / "uploads"
 QUEUE_DIR: Path = VAR / "queue"

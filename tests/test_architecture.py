@@ -63,6 +63,7 @@ def test_every_file_of_the_pipeline_is_named():
         "runs",
         "storage",
         "objects",
+        "bucket",
         "folder",
         "parts",
         "write_model",

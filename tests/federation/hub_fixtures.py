@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import time_machine
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 from hub_driver import Hub, empty_queue
+from s3_server import Relay, S3Server
 from site_agent import SiteAgent
 from world import Cast, Snapshot, World, enrol_agent, take_snapshot
 
@@ -20,6 +21,7 @@ from apps.accounts.models import Hospital
 from apps.audit import denials
 from apps.federation import live
 from apps.federation.models import Federation
+from hospintel_site.env import S3
 
 # What a conftest.py takes from here.
 __all__ = [
@@ -31,10 +33,13 @@ __all__ = [
     "in_loop",
     "north",
     "own_keys",
+    "relay_to",
+    "s3_server",
     "small_disk",
     "snapshot",
     "south",
     "stranger",
+    "with_credentials",
     "world",
 ]
 
@@ -164,3 +169,31 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str, int], Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A storage that speaks S3, started once."""
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def relay_to() -> Iterator[Callable[[S3], Relay]]:
+    """Put a relay before a bucket's server, which the test may close."""
+    relays: list[Relay] = []
+
+    def make(place: S3) -> Relay:
+        relays.append(Relay(place))
+        return relays[-1]
+
+    yield make
+    for relay in relays:
+        relay.away()
+
+
+@pytest.fixture
+def with_credentials(s3_server: S3Server) -> Callable[[], AbstractContextManager[None]]:
+    """Have the server look at credentials, as others do at all times."""
+    return s3_server.strict

@@ -1,5 +1,6 @@
 """A model that was trained elsewhere: handed in under the lease, read apart, proposed or refused, once."""
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -341,7 +342,7 @@ def test_a_full_disk_is_said(hub: Any, doctor: User, tmp_path: Path, monkeypatch
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(upload_model.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     answer = client_of(doctor).post_file("/upload_model", data)
     assert (answer.status_code, answer.json()["code"]) == (507, "hub_disk_full")
     assert quarantined() == []

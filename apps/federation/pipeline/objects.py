@@ -5,12 +5,17 @@ or not at all, and stays, before the call returns: a row of the database may spe
 """
 
 import errno
+import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
+
+# Ages of files are told by the storage's clock.
+MOST_CLOCK_SECONDS = 30
 
 
 class StorageAwayError(OSError):
@@ -18,6 +23,11 @@ class StorageAwayError(OSError):
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.EHOSTDOWN, text)
+
+
+def disk_full(text: str) -> OSError:
+    """Return what a full disk raises."""
+    return OSError(errno.ENOSPC, text)
 
 
 class Reader(Protocol):
@@ -97,3 +107,18 @@ class Objects(ABC):
     @abstractmethod
     def sweep(self, before: float) -> None:
         """Delete the drafts of processes that died before a time."""
+
+    def probe(self) -> str:
+        """Put, find, replace, read and delete a small file. Returns what does not work, "" where all does."""
+        name = f".{uuid4().hex}.tmp"
+        try:
+            self.put(name, b"the first")
+            self.put(name, b"another")
+            found, read = self.find(name), self.get(name)
+            self.delete(name)
+        except OSError as error:
+            return error.strerror or str(error)
+        if found is None or read != b"another":
+            return "What is put there is not what is read afterwards."
+        off = time.time() - found.modified
+        return f"Its clock is {off:.0f} s off ours." if abs(off) > MOST_CLOCK_SECONDS else ""

@@ -4,19 +4,21 @@ import errno
 import logging
 import time
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
 
 from apps.federation.pipeline.folder import Folder
-from apps.federation.pipeline.objects import Objects, Stored
+from apps.federation.pipeline.objects import Objects, StorageAwayError, Stored
 from apps.federation.pipeline.step import Refusal
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
 
 logger = logging.getLogger(__name__)
 WANT_SECONDS = 15
+PROBE_SECONDS = 5
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -28,12 +30,37 @@ class StorageError(CoreError):
 
 def models() -> Objects:
     """Return where heads lie, and what is written of them for people and pages."""
-    return Folder(Path(settings.MODEL_DIR))
+    return _bucket("models/") or Folder(Path(settings.MODEL_DIR))
 
 
 def uploads() -> Objects:
     """Return where what is sent to the hub lies."""
-    return Folder(Path(settings.UPLOAD_DIR), private=True)
+    return _bucket("uploads/") or Folder(Path(settings.UPLOAD_DIR), private=True)
+
+
+def _bucket(prefix: str) -> Objects | None:
+    if settings.S3 is None:
+        return None
+    from apps.federation.pipeline.bucket import Bucket  # noqa: PLC0415 - boto3 takes a second, and need not be there
+
+    return Bucket(settings.S3, prefix)
+
+
+def probe() -> str:
+    """Return why the storage cannot be used now, "" where it can; asked of a bucket at most every few seconds."""
+    if settings.S3 is not None:
+        return _probed(int(time.monotonic() / PROBE_SECONDS))
+    return models().probe() or uploads().probe()
+
+
+@lru_cache(maxsize=1)
+def _probed(moment: int) -> str:  # noqa: ARG001 - what is found is kept until the next
+    return uploads().probe()
+
+
+def is_passing(error: OSError) -> bool:
+    """Return whether what failed is to be tried again later: the disk is full, or the storage does not answer."""
+    return error.errno in DISK_FULL or isinstance(error, StorageAwayError)
 
 
 def disk_refusal(error: OSError) -> Refusal:
