@@ -12,11 +12,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
 http = get_asgi_application()
 
 from apps.federation.routing import websocket_urlpatterns  # noqa: E402 - see above
+from hospintel_site.accounting import accounted  # noqa: E402
 from hospintel_site.origins import SameOriginOnly  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": accounted(http),
         "websocket": SameOriginOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

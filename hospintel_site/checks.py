@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from hospintel_site.env import is_loopback
 
 SHORTEST_SECRET = 40
+SHORTEST_TOKEN = 32
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -83,6 +84,12 @@ def secrets() -> Iterator[CheckMessage]:
             hint="Unset it: the hub then makes one and keeps it in HOSPINTEL_KEYS. Or give at least "
             f"{SHORTEST_SECRET} random characters.",
             id="hospintel.E003",
+        )
+    if settings.METRICS_TOKEN and len(settings.METRICS_TOKEN) < SHORTEST_TOKEN:
+        yield Error(
+            "HOSPINTEL_METRICS_TOKEN is too short to be secret.",
+            hint=f"Give at least {SHORTEST_TOKEN} random characters: openssl rand -hex 32.",
+            id="hospintel.E020",
         )
     keys = Path(settings.KEYS).resolve()
     if keys.exists() and stat.S_IMODE(keys.stat().st_mode) & OTHERS:

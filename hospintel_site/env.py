@@ -68,6 +68,14 @@ def one_of(name: str, default: int, allowed: tuple[int, ...]) -> int:
     return number
 
 
+def word(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """Read one of a few words. Raises ImproperlyConfigured on any other."""
+    value = text(name, default).lower()
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(allowed)}, not {value!r}.")
+    return value
+
+
 def words(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list, blanks dropped."""
     found = [word.strip() for word in text(name).split(",") if word.strip()]

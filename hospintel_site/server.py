@@ -18,7 +18,6 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -359,12 +358,20 @@ def main() -> None:
 
     # They need the applications that asgi loads.
     from apps.audit.denials import count_unknown, start_flusher  # isort: skip  # noqa: PLC0415
-    from hospintel_site.processes import start_beating  # isort: skip  # noqa: PLC0415
+    from hospintel_site import accounting, logs, processes, timings  # isort: skip  # noqa: PLC0415
+
+    if settings.LOG_FORMAT == logs.JSON:
+        logs.take_over("web")
 
     parser = argparse.ArgumentParser(prog="python -m hospintel_site.server")
     parser.add_argument("--bind", default=settings.BIND)
     parser.add_argument("--port", type=int, default=settings.PORT)
     options = parser.parse_args()
+
+    def refused(code: str, address: str) -> None:
+        count_unknown("request.body", code, address)
+        accounting.note_unread(code)
+
     # Every page's code is loaded now: the first request is as quick as the others, and a broken page stops the start.
     get_resolver().url_patterns  # noqa: B018
     try:
@@ -375,10 +382,10 @@ def main() -> None:
             port=options.port,
             tls=tls,
             proxy=settings.BEHIND_PROXY,
-            on_refusal=partial(count_unknown, "request.body"),
+            on_refusal=refused,
         )
         finish = start_flusher(on_error=lambda error: logger.error("Refused calls could not be written: %s", error))
-        finish_beating = start_beating("web")
+        finish_beating = processes.start_beating("web", also=timings.flush)
         server.run()
         finish_beating()
         finish()

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hospintel_site import env
+from hospintel_site import env, logs
 from hospintel_site.wasm import add_headers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -122,6 +122,7 @@ INSTALLED_APPS = [
 ]
 # Each entry can run in async mode: one that cannot would hold a thread for as long as an agent's long poll waits.
 MIDDLEWARE = [
+    "hospintel_site.accounting.name_route",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "hospintel_site.static.StaticFilesMiddleware",
@@ -272,16 +273,7 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# --- Logs ------------------------------------------------------------------------------------------------------------
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("HOSPINTEL_LOG_LEVEL", "WARNING")},
-    "loggers": {
-        # A line for each 4xx and each wrong Host would let strangers write our log; the audit counts what matters.
-        "django.request": {"level": "ERROR"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-    },
-}
+# --- Logs, metrics ---------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.word("HOSPINTEL_LOG_FORMAT", logs.LINE, (logs.LINE, logs.JSON))
+LOGGING = logs.settings_for(LOG_FORMAT, env.text("HOSPINTEL_LOG_LEVEL", "WARNING"))
+METRICS_TOKEN = env.secret("HOSPINTEL_METRICS_TOKEN")

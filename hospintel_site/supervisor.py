@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from hospintel_site.lifetime import VARIABLE
+from hospintel_site.logs import is_event
 
 TERMINATE_SECONDS = 15.0
 QUIT_SECONDS = 5.0
@@ -206,7 +207,7 @@ def _pump(name: str, process: subprocess.Popen[bytes]) -> None:
         return
     for line in process.stdout:
         if text := line.decode(errors="replace").rstrip():
-            say(f"{name:8} | {text}")
+            say(text if is_event(text) else f"{name:8} | {text}")
     process.stdout.close()
 
 

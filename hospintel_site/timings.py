@@ -1,7 +1,7 @@
 """How long requests and tasks take, and how they end: counted in memory, added to the database's sums now and then.
 
 Every process of the hub adds to the same rows, so that whichever web process is asked for the metrics knows the whole
-hub (docs/decisions). A process that is killed loses what it has counted since the last time: seconds.
+hub (docs/decisions/0015). A process that is killed loses what it has counted since the last time: seconds.
 """
 
 import threading

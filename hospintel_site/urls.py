@@ -7,10 +7,12 @@ from rest_framework.permissions import AllowAny
 
 from hospintel_site import documentation
 from hospintel_site.health import healthz, readyz
+from hospintel_site.metrics import metrics
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularJSONAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path("docs", documentation.swagger, name="docs"),

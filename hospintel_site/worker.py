@@ -1,14 +1,19 @@
 """One Celery worker: `python -m hospintel_site.worker default|training`."""
 
+import logging.config
 import os
 import sys
 import warnings
 from typing import Any
 
+import celery.apps.worker
 from celery.bootsteps import StartStopStep
 from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging
+from django.conf import settings
 from django.db import connections
 
+from hospintel_site import logs, task_accounting
 from hospintel_site.celery import app
 from hospintel_site.lifetime import end_with_supervisor
 
@@ -48,6 +53,14 @@ def life_of(queue: str) -> type[StartStopStep]:
     return Life
 
 
+def _log_events(queue: str) -> None:
+    logs.take_over(queue)
+    # Without a receiver Celery sets up a log of its own.
+    setup_logging.connect(lambda **_: logging.config.dictConfig(settings.LOGGING), weak=False)
+    # What Celery says on its way out goes past every log, to a stream that it has got hold of.
+    celery.apps.worker.safe_say = lambda text, *_: logging.getLogger(logs.OUTPUT).warning("%s", text)  # type: ignore[attr-defined]
+
+
 def _let_go() -> None:
     """Close the connections: processes that are forked later must not find them open."""
     for connection in connections.all(initialized_only=True):
@@ -66,6 +79,9 @@ def main() -> None:
     # Said for the sake of object formats that run code when read; ours is JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     app.steps["worker"].add(life_of(queue))
+    task_accounting.connect()
+    if settings.LOG_FORMAT == logs.JSON:
+        _log_events(queue)
     # Prefork: a solo pool would lose its task when it is stopped. TensorFlow is imported inside tasks alone: once it
     # has worked, it does not survive a fork.
     app.worker_main(

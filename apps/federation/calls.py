@@ -43,6 +43,7 @@ DOING: Mapping[str, str] = {
     "lease-take": "taking the fine-tuning lease",
     "login": "signing in",
     "logout": "signing out",
+    "metrics": "reading the metrics",
     "model": "downloading the model",
     "model-upload": "looking at an uploaded model",
     "people": "looking at the people",

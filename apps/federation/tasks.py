@@ -6,6 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from apps.audit.api import on_commit
+from apps.federation.models import Update
 from apps.federation.pipeline.aggregate import aggregate, close
 from apps.federation.pipeline.evaluate import finish_run, gate
 from apps.federation.pipeline.export_model import export_model
@@ -18,6 +19,7 @@ from apps.federation.pipeline.validate import validate
 from apps.federation.pipeline.verify_audit import verify_audit
 from apps.federation.pipeline.write_model import write_model
 from hospintel_site.celery import hub_task
+from hospintel_site.logs import about
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ STEPS: dict[str, Callable[[UUID], list[Next]]] = {
 }
 
 
+# Whose id is a round's.
+OF_ROUNDS = frozenset({"close", "aggregate", "gate", "finish", "finish_run"})
+
 # They run the base, or may have to download it through Keras: TensorFlow belongs to the training worker.
 TRAINING = frozenset({"write_model", "export_model", "prepare_validation"})
 
@@ -47,9 +52,20 @@ def step(*, name: str, pk: str) -> None:
     waiting = [Next(name, UUID(pk))]  # type: ignore[arg-type]  # the broker carries plain strings
     while waiting:
         current = waiting.pop(0)
-        following = STEPS[current.step](current.id)
+        with about(step=current.step, object=current.id, **_round_of(current)):
+            following = STEPS[current.step](current.id)
         enqueue(item for item in following if item.apart)
         waiting += [item for item in following if not item.apart]
+
+
+def _round_of(item: Next) -> dict[str, UUID]:
+    """Return of which round a step is, for the log."""
+    if item.step in OF_ROUNDS:
+        return {"round": item.id}
+    found = (
+        Update.objects.filter(pk=item.id).values_list("round", flat=True).first() if item.step == "inspect" else None
+    )
+    return {"round": found} if found else {}
 
 
 def enqueue(steps: Iterable[Next]) -> None:

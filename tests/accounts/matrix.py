@@ -40,6 +40,8 @@ PUBLIC = [
     row("healthz", "GET", everyone=200),
     # Nothing ticks or works in the scene.
     row("readyz", "GET", everyone=503),
+    row("metrics", "GET", what="on the hub's machine", everyone=200),
+    row("metrics", "GET", what="from elsewhere", headers={"X-Forwarded-For": "192.0.2.1"}, everyone=403),
     *(row(name, "GET", everyone=200) for name in ("schema", "docs", "redoc")),
     row("index", "GET", what="by a program", everyone=200),
     page("index", what="by a browser", people=200),

@@ -15,7 +15,7 @@ from apps.federation.pipeline import keys
 from apps.federation.pipeline.bootstrap import bootstrap
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
-from hospintel_site import ports
+from hospintel_site import logs, ports
 from hospintel_site.lock import FolderInUse, hold
 from hospintel_site.running import announced
 from hospintel_site.supervisor import Supervisor, answers, children, say
@@ -76,7 +76,8 @@ class Command(BaseCommand):
         except CoreError as error:
             raise Stop(error.detail, error.hint) from error
         fingerprint = signing.fingerprint(keys.identity_public())
-        token = issue_first_admin_link()
+        # A log of events goes to a collector, where many read it.
+        token = issue_first_admin_link() if settings.LOG_FORMAT == logs.LINE else None
         connections.close_all()
         scheme = "https" if settings.TLS_CERT else "http"
         address = f"{scheme}://{_shown(bind)}:{port}"
