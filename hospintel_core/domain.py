@@ -19,6 +19,8 @@ Doubles = npt.NDArray[np.float64]
 # Each direction says more of who is in the set: with 16, a set of 25 scans a class tells most of its own from others.
 AXES: Final = 4
 FOLDS: Final = 10
+# From fewer scans of a class, what the check is made of tells too many of them from others (docs/analyse.md).
+LEAST_OF_CLASS: Final = 50
 # Of scans like those of the set, so many are not warned about.
 SHARE: Final = 0.98
 _WIDTH: Final = 4
@@ -92,6 +94,8 @@ def fit(summaries: Doubles, labels: npt.NDArray[np.integer], classes: int) -> Do
 
     The threshold is a quantile of the distances that each tenth of the scans has to a domain of the other nine, so that
     no scan is measured by what it taught. The same input gives the same domain.
+
+    What is told to others needs ``LEAST_OF_CLASS`` scans of each class, which is for the caller to see to.
 
     Raises ValueError: a class has fewer scans than ``FOLDS``.
     """

@@ -13,9 +13,10 @@ from hospintel_core import architectures
 def described(version: ModelVersion, export: Export) -> dict[str, Any]:
     """Return all that the page needs to read a scan with a version: files with their digests, layers, classes.
 
-    `temperature` is null where no validation set gave the version one; `domain` where there is none now
-    (`hospintel_core.domain.Domain` in JSON types).
+    `temperature` is null where no validation set gave the version one. `domain` is what a scan is compared with
+    (`hospintel_core.domain.Domain` in JSON types), or null, and `no_domain` then says why (`Looks.why`).
     """
+    known = looks(version.federation_id)
     architecture = architectures.get(version.federation.architecture)
     return {
         "version": version.number,
@@ -31,7 +32,8 @@ def described(version: ModelVersion, export: Export) -> dict[str, Any]:
         "head": _file(export.head, export.head_size),
         "layers": [{"name": layer.name, "activation": layer.activation} for layer in architecture.layers],
         "temperature": version.calibration.get("temperature"),
-        "domain": looks(version.federation_id),
+        "domain": known.domain,
+        "no_domain": known.why,
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from apps.federation.figures import VersionFigures, figures_of
 from apps.federation.models import Federation, ModelVersion, ValidationSet
 from apps.federation.pipeline.validate import report_of, reports_of
-from apps.federation.pipeline.validation import LEAST_OF_CLASS, counts_of
+from apps.federation.pipeline.validation import LEAST_OF_CLASS, counts_of, enough_to_compare
 from apps.federation.states import VALIDATION_COMING, VALIDATION_LIVE, ValidationState
 
 SHOWN = 20
@@ -37,6 +37,18 @@ class SetRow:
     def enough(self) -> bool:
         """Return whether each class has the scans that it needs."""
         return min(self.counts.values()) >= LEAST_OF_CLASS
+
+    @property
+    def compares(self) -> bool:
+        """Return whether the page Analyse compares scans with it, or will when it is in use."""
+        if self.found.state == ValidationState.READY:
+            return bool(self.found.domain)
+        return not self.few
+
+    @property
+    def few(self) -> bool:
+        """Return whether it has too few scans of a class to compare others with."""
+        return not enough_to_compare(self.counts)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,24 @@
 """With a validation set: probabilities with a temperature, and a scan compared with the set, on page and hub alike."""
 
 import json
+from importlib import import_module
 from io import BytesIO
 
 import pytest
 from browser_side import open_answer
+from django.apps import apps as django_apps
 from PIL import Image
 from test_readings import KEY, client_of, doctor, scan, sent
-from validating import ready_set
+from validating import ENOUGH, LEAST, ready_set
 
 from apps.analyse.pipeline import read
-from apps.federation.models import ModelVersion
+from apps.federation.models import ModelVersion, ValidationSet
 from apps.federation.pipeline import storage, validation
 from apps.federation.pipeline.rollback import rollback
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validate import labelled
 from hospintel_core import architectures, backbone, imaging, training
+from hospintel_core.architectures import CLASSES
 from hospintel_core.calibration import softmax, temperature
 from hospintel_core.domain import Domain, summary
 
@@ -25,7 +28,7 @@ PIXELS = architectures.get("pixels-head16")
 
 @pytest.fixture
 def found(hub, cast):
-    made = ready_set(hub, cast.admin)
+    made = ready_set(hub, cast.admin, ENOUGH)
     hub.federation.refresh_from_db()
     return made
 
@@ -37,7 +40,31 @@ def asked(client):
 
 
 def test_without_a_set_the_page_is_told_so(doctor):
-    assert (asked(doctor)["temperature"], asked(doctor)["domain"]) == (None, None)
+    told = asked(doctor)
+    assert (told["temperature"], told["domain"], told["no_domain"]) == (None, None, "no_set")
+
+
+@pytest.mark.parametrize("least", [LEAST, ENOUGH - 1])
+def test_from_few_scans_there_is_no_check_and_page_and_hub_say_why(hub, cast, doctor, scan, least):
+    found = ready_set(hub, cast.admin, {**dict.fromkeys(CLASSES, LEAST), "glioma": least})
+    assert found.domain == {}
+    told, answer = asked(doctor), read_on_hub(doctor, scan)
+    assert (told["domain"], told["no_domain"]) == (None, "few_scans")
+    assert (answer["domain"], answer["model"]["no_domain"]) == (None, "few_scans")
+    # It measures and calibrates all the same.
+    assert told["temperature"] is not None
+
+
+@pytest.mark.parametrize(("counts", "axes", "kept"), [(ENOUGH, 4, True), (ENOUGH, 16, False), (LEAST, 4, False)])
+def test_what_an_earlier_hub_told_of_a_set_is_told_no_more(hub, cast, found, doctor, counts, axes, kept):
+    """The migration empties what tells too much; the page says that the set is to be brought anew."""
+    older = {**found.domain, "variances": [1.0] * axes}
+    ValidationSet.objects.update(domain=older, counts=dict.fromkeys(CLASSES, counts))
+    import_module("apps.federation.migrations.0010_smaller_domains").forget(django_apps, None)
+    found.refresh_from_db()
+    assert found.domain == (older if kept else {})
+    told = asked(doctor)
+    assert told["no_domain"] == ("" if kept else "prepared_before" if counts == ENOUGH else "few_scans")
 
 
 def test_the_page_is_told_the_temperature_and_what_the_set_looks_like(hub, found, doctor):
@@ -46,11 +73,11 @@ def test_the_page_is_told_the_temperature_and_what_the_set_looks_like(hub, found
     told = asked(doctor)
     assert told["temperature"] == temperature(training.logits(PIXELS, head, scans.features), scans.labels)
     known = Domain.from_dict(told["domain"], 4)
-    assert known.n == 40
+    assert known.n == 4 * ENOUGH
     assert (known.distances(summary(PIXELS, scans.features)) <= known.threshold).mean() >= 0.95
     assert len(json.dumps(told)) < 60_000
     kept = hub.federation.current.calibration
-    assert (kept["set"], kept["n"], kept["temperature"]) == (found.digest, 40, told["temperature"])
+    assert (kept["set"], kept["n"], kept["temperature"]) == (found.digest, 4 * ENOUGH, told["temperature"])
     assert hub.event(action="version.calibrated")["facts"] == {"temperature": f"{told['temperature']:.4f}"}
 
 

@@ -220,6 +220,6 @@ def read_calibrated(data: bytes) -> tuple[list[float], float, bool]:
     features = backbone.PixelsBackbone().features(pixels[None])
     head = storage.read_head(version.digest, architecture.head_schema)
     probabilities = softmax(training.logits(architecture, head, features), version.calibration["temperature"])[0]
-    known = Domain.from_dict(looks("brain-mri"), 4)
+    known = Domain.from_dict(looks("brain-mri").domain, 4)
     distance = float(known.distances(summary(architecture, features))[0])
     return probabilities.tolist(), distance, distance > known.threshold

@@ -126,26 +126,31 @@ def test_a_result_is_printed_without_the_page_around_it(page: Page) -> None:
 
 
 # What stands under a result whose version is calibrated, or whose scan was compared with the validation set.
-SAID = """async ([temperature, domain]) => {
+SAID = """async ([temperature, domain, no_domain]) => {
   const { announced, notes } = await import("/static/js/analyse/words.js");
-  const model = { version: 3, digest: "0".repeat(64), classes: ["glioma", "notumor"], temperature, base: {} };
+  const classes = ["glioma", "notumor"];
+  const model = { version: 3, digest: "0".repeat(64), classes, temperature, no_domain, base: {} };
   const result = { model, domain, probabilities: [0.2, 0.8], milliseconds: 900, byHub: false, isOffline: false };
-  return [announced(result), ...notes(result, "now").map(({ head, isWarning }) => isWarning ? `! ${head}` : head)];
+  const said = notes(result, "now");
+  return [announced(result), said[2].text, ...said.map(({ head, isWarning }) => isWarning ? `! ${head}` : head)];
 }"""
 
 
 @pytest.mark.parametrize(
-    ("temperature", "domain", "said"),
+    ("temperature", "domain", "why", "said", "text"),
     [
-        (None, None, ["Not calibrated.", "No domain check."]),
-        (1.7, {"unlike": False}, ["Calibrated.", "Domain checked."]),
-        (1.7, {"unlike": True}, ["Calibrated.", "! Outside the domain."]),
+        (None, None, "no_set", ["Not calibrated.", "No domain check."], "no validation set"),
+        (1.7, None, "few_scans", ["Calibrated.", "No domain check."], "fewer than 50 scans of a class"),
+        (1.7, None, "prepared_before", ["Calibrated.", "No domain check."], "brings the set anew"),
+        (1.7, {"unlike": False}, "", ["Calibrated.", "Domain checked."], "looks like"),
+        (1.7, {"unlike": True}, "", ["Calibrated.", "! Outside the domain."], "does not look like"),
     ],
 )
 def test_calibration_and_domain_are_told(
-    page: Page, temperature: float | None, domain: object, said: list[str]
+    page: Page, temperature: float | None, domain: object, why: str, said: list[str], text: str
 ) -> None:
-    announced, *found = page.evaluate(SAID, [temperature, domain])
+    announced, about_domain, *found = page.evaluate(SAID, [temperature, domain, why])
+    assert text in about_domain
     assert found == ["Read by", *said, "Not a medical device."]
     assert announced.startswith("Result: No tumor, 80.0 %.")
     assert ("does not look like" in announced) == ("! Outside the domain." in said)

@@ -19,12 +19,12 @@ PER_CLASS, SIZE = 10, 64
 WORKER_MS = 180_000
 
 
-def zipped() -> bytes:
+def zipped(per_class: int = PER_CLASS) -> bytes:
     """Scans in class folders."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for label, name in enumerate(CLASSES):
-            for number in range(PER_CLASS):
+            for number in range(per_class):
                 scan = io.BytesIO()
                 phantoms.draw(label, np.random.default_rng((11, label, number)), SIZE).save(scan, "PNG")
                 archive.writestr(f"{name}/{number}.png", scan.getvalue())

@@ -313,6 +313,8 @@ def test_the_page_tells_what_is_so(hub, cast, admin_client):
     sent = admin_client.post("/validation/", {"file": SimpleUploadedFile("s.zip", zipped(LEAST - 1))})
     assert f"{4 * (LEAST - 1)} scans taken." in sent.text
     assert f"Each class needs at least {LEAST} scans." in sent.text
+    assert 'id="coming-no-check"' in sent.text
+    assert "with fewer than 50 scans of each class" in sent.text
     found = ValidationSet.objects.get()
     told = admin_client.post(f"/validation/{found.pk}/use", follow=True)
     assert "Add scans of glioma (9)" in told.text
@@ -320,6 +322,8 @@ def test_the_page_tells_what_is_so(hub, cast, admin_client):
     full = admin_client.get("/validation/").text
     assert f"Versions are measured with {8 * LEAST - 4} scans" in full
     assert "Version 1 on this set" in full
+    assert 'id="ready-no-check"' in full
+    assert admin_client.get("/api/v1/validation").json()["ready"]["domain_check"] is False
     assert "scans of the hub&#x27;s validation set" in full or "scans of the hub's validation set" in full
     bad = admin_client.post("/validation/", {"file": ""})
     assert 'data-code="bad_request"' in bad.text

@@ -8,10 +8,12 @@ import numpy as np
 
 from apps.federation.models import ValidationSet
 from apps.federation.pipeline import validation
-from hospintel_core import phantoms
+from hospintel_core import domain, phantoms
 from hospintel_core.architectures import CLASSES
 
 LEAST = validation.LEAST_OF_CLASS
+# For a domain check.
+ENOUGH = domain.LEAST_OF_CLASS
 
 
 def png(label: int, number: int, size: int = 48, seed: int = 5) -> bytes:

@@ -108,11 +108,11 @@ def _base(architecture: str, base: str, bits: int) -> Base:
 
 
 def _compared(version: ModelVersion, features: Floats) -> dict[str, Any] | None:
-    """Return how far a scan is from those of the validation set, as the page's domain.js does; None without a set."""
+    """Return how far a scan is from those of the validation set, as domain.js does; None where there is no check."""
     told = looks(version.federation_id)
-    if told is None:
+    if told.domain is None:
         return None
-    known = Domain.from_dict(told, len(version.federation.classes))
+    known = Domain.from_dict(told.domain, len(version.federation.classes))
     summaries = summary(architectures.get(version.federation.architecture), features[None])
     distance = float(known.distances(summaries)[0])
     return {"distance": distance, "unlike": distance > known.threshold}
@@ -124,6 +124,7 @@ def _model(version: ModelVersion) -> dict[str, Any]:
         "digest": version.digest,
         "classes": version.federation.classes,
         "temperature": version.calibration.get("temperature"),
+        "no_domain": looks(version.federation_id).why,
     }
 
 

@@ -30,6 +30,9 @@ class SetAnswer(serializers.Serializer[None]):
     code = serializers.CharField(help_text="Why it failed, or empty.")
     author = serializers.CharField()
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Class -> scans.")
+    domain_check = serializers.BooleanField(
+        help_text="Whether the page Analyse compares scans with it, or will: that takes 50 scans of each class."
+    )
     prepared = serializers.IntegerField(help_text="Scans whose features are computed.")
     digest = serializers.CharField(help_text="SHA-256 over classes and scans, once it was sent to be prepared.")
     created_at = serializers.DateTimeField()
@@ -63,7 +66,7 @@ def set_answer(row: validations.SetRow | None) -> dict[str, Any] | None:
         return None
     same = ("id", "state", "code", "prepared", "digest", "created_at", "ready_at", "ended_at", "erased_at")
     columns = {name: getattr(row.found, name) for name in same}
-    return {**columns, "author": row.found.author.get_username(), "counts": row.counts}
+    return {**columns, "author": row.found.author.get_username(), "counts": row.counts, "domain_check": row.compares}
 
 
 class AdminView(PersonView):

@@ -19,7 +19,7 @@ class ValidationSet(models.Model):
     and stays when the scans go; `digest` is SHA-256 over the classes and digests of the scans, `backbone` that of the
     base which made the features. `code` says why it failed. `seen_at` is the worker's last sign of life, `prepared`
     how many scans it has read. `domain` says what its scans look like (`hospintel_core.domain.Domain` in JSON types)
-    as long as it is READY.
+    as long as it is READY; it is empty where the set is too small to tell.
     """
 
     AUDIT_NAME: ClassVar[str] = "validation_set"

@@ -15,7 +15,7 @@ from apps.federation.models import Federation, ValidationScan, ValidationSet
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.base import backbone
 from apps.federation.pipeline.step import Next
-from apps.federation.pipeline.validation import SCANS, end, erase_quietly, fail, features_id
+from apps.federation.pipeline.validation import SCANS, end, enough_to_compare, erase_quietly, fail, features_id
 from apps.federation.states import ValidationState, VersionState
 from hospintel_core import architectures, dataset, domain, features
 from hospintel_core.errors import CoreError, TrainingError
@@ -75,7 +75,9 @@ def prepare_validation(set_id: UUID) -> list[Next]:
 
 
 def _domain(found: ValidationSet, labelled: Labelled) -> dict[str, Any]:
-    """Return what the set's scans look like, as a page can have it."""
+    """Return what the set's scans look like, as a page can have it; nothing where they are too few to tell."""
+    if not enough_to_compare(found.counts):
+        return {}
     architecture = architectures.get(found.federation.architecture)
     summaries = domain.summary(architecture, labelled.features)
     return domain.fit(summaries, labelled.labels, architecture.classes).to_dict()

@@ -5,10 +5,11 @@ Scans come in any number of pieces; then the set is prepared (`prepare.py`) and 
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -21,6 +22,7 @@ from apps.federation.pipeline import incoming
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.pipeline.vault import Vault, VaultError
 from apps.federation.states import VALIDATION_COMING, VALIDATION_LIVE, ValidationState
+from hospintel_core import domain
 from hospintel_core.errors import KeyFileError
 from hospintel_core.validation import set_digest
 
@@ -41,10 +43,30 @@ def ready(federation_slug: str) -> ValidationSet | None:
     return ValidationSet.objects.filter(federation=federation_slug, state=ValidationState.READY).first()
 
 
-def looks(federation_slug: str) -> dict[str, Any] | None:
-    """Return what the set in use looks like, as `hospintel_core.domain.Domain.to_dict` gives it; None without one."""
+class Looks(NamedTuple):
+    """What the set in use looks like, as `hospintel_core.domain.Domain.to_dict` gives it; None, and `why` not.
+
+    `why` is no_set, few_scans (of a class: the check would tell which scans are in the set), or prepared_before, by a
+    hub whose checks told more.
+    """
+
+    domain: dict[str, Any] | None
+    why: str
+
+
+def looks(federation_slug: str) -> Looks:
+    """Return what the page Analyse compares a scan with."""
     found = ready(federation_slug)
-    return found.domain if found is not None and found.domain else None
+    if found is None:
+        return Looks(None, "no_set")
+    if found.domain:
+        return Looks(found.domain, "")
+    return Looks(None, "prepared_before" if enough_to_compare(found.counts) else "few_scans")
+
+
+def enough_to_compare(counts: Mapping[str, int]) -> bool:
+    """Return whether a set with so many scans of each class gives a domain check."""
+    return min(counts.values()) >= domain.LEAST_OF_CLASS
 
 
 def coming(federation_slug: str) -> ValidationSet | None:

@@ -17,6 +17,7 @@ from apps.federation.pipeline import incoming, validation
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page, person, show
+from hospintel_core.domain import LEAST_OF_CLASS as LEAST_TO_COMPARE
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -33,6 +34,7 @@ def validation_page(request: HttpRequest) -> HttpResponseBase:
         "refusal": refusal,
         "least": validation.LEAST_OF_CLASS,
         "most": validation.MOST_SCANS,
+        "to_compare": LEAST_TO_COMPARE,
         "most_bytes": incoming.MOST_BYTES,
     }
     return show(request, "validation", context)

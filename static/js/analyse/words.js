@@ -1,5 +1,6 @@
 // The sentences around a result. `model` is what apps/analyse/queries.py says of a version; `domain` is null where there
-// is no check, else { unlike }: whether the scan is unlike the scans of the hub's validation set.
+// is no check (`no_domain` of the model says why), else { unlike }: whether the scan is unlike the scans of the hub's
+// validation set.
 
 // No model is as sure as "100.0 %" would read.
 export function percent(share) {
@@ -23,8 +24,14 @@ function calibration({ temperature }) {
   return { head: "Not calibrated.", text };
 }
 
-function domainCheck(domain) {
-  if (!domain) return { head: "No domain check.", text: "The hub has no validation set to compare the scan with." };
+const NO_CHECK = {
+  no_set: "The hub has no validation set to compare the scan with.",
+  few_scans: "The hub's validation set has fewer than 50 scans of a class: a check made from so few would tell which scans are in it.",
+  prepared_before: "The hub's validation set was prepared by an older version of the hub, whose checks told too much of its scans. An administrator brings the set anew.",
+};
+
+function domainCheck({ domain, model }) {
+  if (!domain) return { head: "No domain check.", text: NO_CHECK[model.no_domain] ?? NO_CHECK.no_set };
   if (!domain.unlike) return { head: "Domain checked.", text: "The scan looks like those of the hub's validation set." };
   return { head: "Outside the domain.", text: "The scan does not look like those of the hub's validation set.", isWarning: true };
 }
@@ -44,7 +51,7 @@ export function notes(result, when) {
   return [
     readBy(result, when),
     calibration(result.model),
-    domainCheck(result.domain),
+    domainCheck(result),
     ...coarse(result.model),
     { head: "Not a medical device.", text: "For research, not for diagnosis." },
   ];
