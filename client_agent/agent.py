@@ -14,13 +14,14 @@ from client_agent.errors import SetupError
 from client_agent.http import Http
 from client_agent.hub import Hub
 from client_agent.journal import Journal
+from client_agent.parts import PartSize
 from client_agent.scans import LocalScans
 from hospintel_core import signing
 
 
 @dataclass
 class Agent:
-    """One enrolled agent at work. `backoff` is shared by all steps: any progress resets it."""
+    """One enrolled agent at work. `backoff` is shared by all steps: any progress resets it. `parts` knows the line."""
 
     home: Home
     config: Config
@@ -32,6 +33,7 @@ class Agent:
     stop: Stop
     clock: Clock
     backoff: Backoff = field(init=False)
+    parts: PartSize = field(default_factory=PartSize)
 
     def __post_init__(self) -> None:
         self.backoff = Backoff(self.clock)

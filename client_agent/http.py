@@ -30,7 +30,8 @@ from client_agent.errors import (
 from client_agent.route import Route, check_hub_url, find_route, is_loopback, tls_context
 
 API: Final = "/api/v1/"
-CONNECT_TIMEOUT: Final = 10.0
+# Each of: the connection, a proxy's word, the handshake; a certificate takes its time on a line of 1 kB/s.
+CONNECT_TIMEOUT: Final = 30.0
 ANSWER_TIMEOUT: Final = 60.0
 MAX_ANSWER: Final = 1024 * 1024
 CHUNK: Final = 64 * 1024
@@ -283,7 +284,15 @@ def _proxy_said(text: str, base: str, route: Route) -> AgentError:
 
 
 def _proxy_wants_password(route: Route) -> AgentError:
-    hint = f"write them into {route.source or 'HTTPS_PROXY'}, as in http://user:password@proxy.example.org:3128"
+    where = route.source or "HTTPS_PROXY"
+    if route.has_password:
+        detail = f"the proxy {route.name} does not take the user name and password in {where}"
+        hint = (
+            f"check them, with any of @ : / # % in them written as %40 %3A %2F %23 %25; the agent speaks Basic, a proxy"
+            f" that wants NTLM or Kerberos needs a helper on this machine, which {where} then names"
+        )
+        return HubUnreachableError("proxy_failed", detail, hint)
+    hint = f"write them into {where}, as in http://user:password@proxy.example.org:3128"
     return HubUnreachableError("proxy_failed", "the proxy wants a user name and password", hint)
 
 

@@ -21,10 +21,10 @@ from hospintel_core.identity import Link
 from hospintel_core.plan import SignedManifest
 
 LONG_POLL: Final = 25
-PART: Final = 4 * 1024 * 1024
 
 LIVE: Final = frozenset({"RECEIVED", "ACCEPTED", "CONSUMED"})
 TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
+ROUND_ENDED: Final = frozenset({"PUBLISHED", "HELD", "FAILED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
 ENDED: Final = frozenset({"round_closed", "round_unknown", "run_aborted", "not_needed", "not_selected"})
 NO_ROUND: Final = UUID(int=0)
@@ -78,11 +78,17 @@ class UpdateStatus:
     received: int
     attempts_left: int
     round_state: str
+    round_reason: str
 
     @property
     def collecting(self) -> bool:
         """Whether the round still takes updates."""
         return self.round_state == "COLLECTING"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known what has become of the round."""
+        return self.round_state in ROUND_ENDED
 
 
 class Received(NamedTuple):
@@ -177,8 +183,10 @@ class Hub:
             raise malformed("a model's digest is not 64 hex digits")
         self.http.download(f"{API}models/{digest}", target, digest=digest, limit=limit)
 
-    def put_part(self, round_id: UUID, sealed: bytes, offset: int, digest: str) -> Received:
-        """Upload the part of `sealed` (SHA-256 `digest`) that begins at `offset`; empty at its end, which completes it.
+    def put_part(self, round_id: UUID, sealed: bytes, digest: str, part: slice, timeout: float) -> Received:
+        """Upload a part of `sealed` (SHA-256 `digest`); an empty one at its end completes it.
+
+        `timeout` (seconds) is the longest silence.
 
         Raises:
             HubRefusedError: offset_mismatch (`body["received"]` says where to go on), update_exists, update_refused,
@@ -192,9 +200,10 @@ class Hub:
         answer = self.http.call(
             "PUT",
             f"{API}rounds/{round_id}/update",
-            params={"offset": offset},
-            content=sealed[offset : offset + PART],
+            params={"offset": part.start},
+            content=sealed[part],
             headers=headers,
+            timeout=timeout,
         )
         return Received(_count(answer.json(), "received"), complete=answer.status == HTTPStatus.ACCEPTED)
 
@@ -218,6 +227,8 @@ class Hub:
             received=_count(found, "received"),
             attempts_left=_count(found, "attempts_left"),
             round_state=_text(found, "round_state"),
+            # Hubs of before did not tell it.
+            round_reason=printable(str(found.get("round_reason") or ""), 60),
         )
 
     def report(self, round_id: UUID, body: str, signature: bytes) -> None:

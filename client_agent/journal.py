@@ -92,6 +92,11 @@ _FORMATS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # Each run counts its rounds anew: two of the same number are told apart by it.
     ("ALTER TABLE rounds ADD COLUMN run_id TEXT NOT NULL DEFAULT ''",),
+    # Whether it is known what became of the round after the update was accepted; of old rounds nobody asks.
+    (
+        "ALTER TABLE rounds ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
+        "UPDATE rounds SET settled = 1",
+    ),
 )
 SCHEMA_VERSION: Final = len(_FORMATS)
 _CHANGES: Final = frozenset(
@@ -115,7 +120,8 @@ _CHANGES: Final = frozenset(
 class Row:
     """One task. `manifest` is the hub's signed manifest as it came (JSON); times are ms UTC, sizes bytes.
 
-    `version` and `model` (SHA-256) name what was received; `run_id` is empty in rows of older agents. As JSON, empty
+    `settled` is 1 when it is known what became of the round of an accepted update. `version` and `model` (SHA-256)
+    name what was received; `run_id` is empty in rows of older agents. As JSON, empty
     until it is known: `report`, how good the model is on the validation scans; `trained`, how many scans of each class
     trained; `epochs`, loss and accuracy of each epoch.
     """
@@ -143,6 +149,7 @@ class Row:
     trained: str
     epochs: str
     run_id: str
+    settled: int
 
     @property
     def final(self) -> bool:
@@ -200,7 +207,7 @@ class Journal:
             )
             self._db.execute(
                 "UPDATE rounds SET state = ?, manifest = ?, version = ?, model = ?,"
-                " code = '', detail = '', attempt = 0, changed_ms = ?"
+                " code = '', detail = '', attempt = 0, settled = 0, changed_ms = ?"
                 " WHERE round_id = ? AND kind = ? AND state IN (?, ?)",
                 (State.TASK, manifest, version, model, now, str(round_id), kind, State.ACCEPTED, State.EXPIRED),
             )
@@ -262,6 +269,15 @@ class Journal:
         reach("agent.committed")
         return self.get(row.round_id, row.kind)
 
+    def settle(self, row: Row, *, code: str = "", detail: str = "") -> Row:
+        """Note what became of the round of an accepted update: `code` and `detail` where the update was not used."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE rounds SET settled = 1, code = ?, detail = ? WHERE round_id = ? AND kind = ? AND state = ?",
+                (code, detail, str(row.round_id), row.kind, State.ACCEPTED),
+            )
+        return self.get(row.round_id, row.kind)
+
     def count_bytes(self, row: Row, *, up: int, down: int) -> None:
         """Add to the traffic of a task."""
         with self._transaction():
@@ -288,6 +304,11 @@ class Journal:
     def unfinished(self) -> list[Row]:
         """Tasks that have not ended, oldest first."""
         return [row for row in self._select("ORDER BY started_ms, round_id", ()) if not row.final]
+
+    def unsettled(self) -> list[Row]:
+        """Accepted updates of which it is not known whether they were used, oldest first."""
+        rest = "WHERE kind = 'train' AND state = ? AND settled = 0 ORDER BY started_ms, round_id"
+        return self._select(rest, (State.ACCEPTED,))
 
     def latest(self, limit: int) -> list[Row]:
         """The newest tasks, newest first."""

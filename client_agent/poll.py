@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from client_agent.afterwards import look_back
 from client_agent.agent import Agent
 from client_agent.clock import Backoff
 from client_agent.errors import (
@@ -48,7 +49,8 @@ class Service:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._reoffered = Backoff(agent.clock, base=_REOFFER_BASE, cap=_REOFFER_CAP)
-        self._away = False
+        # When the hub was first found to be away, by the clock that never runs backwards.
+        self._away_since: float | None = None
 
     def run(self) -> None:
         """Serve until StopRequested, or until an error that only a person can remove.
@@ -59,7 +61,8 @@ class Service:
         self._prepare()
         while True:
             try:
-                self._turn(LONG_POLL)
+                row = self._turn(LONG_POLL)
+                look_back(self._agent, row)
             except (AgentError, CoreError) as error:
                 if needs_a_person(error):
                     raise
@@ -121,9 +124,7 @@ class Service:
         agent = self._agent
         asked = agent.clock.monotonic()
         found = agent.hub.task(wait)
-        if self._away:
-            log.info("the hub answers again")
-            self._away = False
+        self._answered()
         if not isinstance(found, Idle):
             # No reset of the backoff yet: a task that is refused here comes again at once, and must not keep us busy.
             return found
@@ -198,6 +199,7 @@ class Service:
                 agent.stop.check()
                 step = evaluate if row.kind == "evaluate" else STEPS[row.state]
                 row = step(agent, task, row)
+                self._answered()
                 agent.backoff.reset()
         finally:
             http = agent.hub.http
@@ -208,11 +210,21 @@ class Service:
         _tell_end(task, row)
         return row
 
+    def _answered(self) -> None:
+        """Log the end of an outage."""
+        if self._away_since is not None:
+            log.info("the hub answers again, after %.0f s", self._agent.clock.monotonic() - self._away_since)
+            self._away_since = None
+
     def _tell_and_wait(self, error: AgentError | CoreError) -> None:
         """Log a failure and wait before the next try."""
-        self._away = isinstance(error, HubUnreachableError)
+        away = isinstance(error, HubUnreachableError)
+        if not away:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = self._agent.clock.monotonic()
         delay = self._agent.backoff.delay(error.retry_after if isinstance(error, HubUnreachableError) else None)
-        level = logging.WARNING if self._away else logging.ERROR
+        level = logging.WARNING if away else logging.ERROR
         failure = describe(error)
         hint = f"; {failure.hint}" if failure.hint and self._agent.backoff.failures == 1 else ""
         log.log(level, "%s (%s)%s; next try in %.1f s", failure.detail, failure.code, hint, delay)

@@ -7,7 +7,7 @@ from typing import Final
 from client_agent.agent import Agent
 from client_agent.config import write_private
 from client_agent.errors import FINAL_REFUSALS, HubRefusedError, HubUnreachableError, storing
-from client_agent.hub import ENDED, LIVE, LONG_POLL, TAKEN, UpdateStatus
+from client_agent.hub import ENDED, LIVE, LONG_POLL, TAKEN, Received, UpdateStatus
 from client_agent.journal import ASKED_OTHERS, NOT_SELECTED, Row, State
 from client_agent.task import Task
 from client_agent.train import delta_path, load_delta
@@ -23,6 +23,8 @@ POLL_FIRST: Final = 0.05
 POLL_GROWTH: Final = 1.3
 POLL_LAST: Final = 2.0
 MAX_REWINDS: Final = 5
+# Failures of a part that a smaller one may not have.
+BROKEN: Final = frozenset({"connection_cut", "hub_timeout"})
 # Refusals that are about this seal and not about the delta: another nonce, time or transfer can be accepted.
 # How a round goes on, or has ended, without this agent: nothing is wrong with any of them.
 _ENDS: Final = {
@@ -103,10 +105,9 @@ def upload(agent: Agent, task: Task, row: Row) -> Row:
             show(offset, len(sealed))
             agent.stop.check()
             if abs(agent.clock.now_ms() - row.sealed_ms) > SEAL_AGE_MS:
-                log.info("%s: the seal is too old for the hub by now, sealing again", task.name)
-                return agent.journal.advance(row, State.TRAINED)
+                return _too_old(agent, task, row, offset, len(sealed))
             try:
-                offset, complete = agent.hub.put_part(row.round_id, sealed, offset, row.sealed_digest)
+                offset, complete = _put(agent, row, sealed, offset)
             except HubRefusedError as error:
                 if error.code != "offset_mismatch":
                     return _refused(agent, task, row, error)
@@ -117,6 +118,28 @@ def upload(agent: Agent, task: Task, row: Row) -> Row:
             reach("agent.part_sent")
     log.info("%s: uploaded %s bytes (attempt %d)", task.name, f"{len(sealed):,}", row.attempt)
     return agent.journal.advance(row, State.UPLOADED)
+
+
+def _put(agent: Agent, row: Row, sealed: bytes, offset: int) -> Received:
+    """Upload one part, as large as the line makes sensible."""
+    part = slice(offset, min(offset + agent.parts.size, len(sealed)))
+    began = agent.clock.monotonic()
+    try:
+        done = agent.hub.put_part(row.round_id, sealed, row.sealed_digest, part, agent.parts.timeout)
+    except HubUnreachableError as error:
+        if error.code in BROKEN:
+            agent.parts.broke()
+        raise
+    agent.parts.sent(part.stop - part.start, agent.clock.monotonic() - began)
+    return done
+
+
+def _too_old(agent: Agent, task: Task, row: Row, offset: int, size: int) -> Row:
+    log.warning(
+        "%s: the seal is too old for the hub by now, sealing again; %s of %s bytes had been sent in %d minutes",
+        *(task.name, f"{offset:,}", f"{size:,}", SEAL_AGE_MS // 60_000),
+    )
+    return agent.journal.advance(row, State.TRAINED)
 
 
 def learn(agent: Agent, task: Task, row: Row) -> Row:

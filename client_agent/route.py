@@ -36,6 +36,11 @@ class Route:
         parts = urlsplit(self.proxy)
         return printable(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
+    @property
+    def has_password(self) -> bool:
+        """Whether a user name stands in the proxy's address."""
+        return bool(urlsplit(self.proxy).username)
+
     def for_client(self) -> httpx.Proxy | None:
         """The proxy as httpx wants it."""
         if not self.proxy:

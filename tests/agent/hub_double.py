@@ -64,6 +64,7 @@ class Round:
     signed: SignedManifest
     key: X25519PrivateKey
     state: str = "COLLECTING"
+    reason: str = ""
     parts: dict[str, bytearray] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -194,10 +195,10 @@ class HubDouble:
         signature = signing.sign(signing.DOMAIN_IDENTITY, pem_of(public).encode(), signer or old)
         self.chain.insert(0, Link(public, signing.key_id(old.public_key()), signature))
 
-    def close(self, round_: Round, state: str = "FAILED") -> None:
+    def close(self, round_: Round, state: str = "FAILED", reason: str = "") -> None:
         """End a round."""
         with self.changed:
-            round_.state = state
+            round_.state, round_.reason = state, reason
             self.changed.notify_all()
 
     def inject(self, method: str, part_of_path: str, *faults: Fault) -> None:
@@ -345,6 +346,7 @@ class HubDouble:
             "received": received,
             "attempts_left": ATTEMPTS - len(round_.updates),
             "round_state": round_.state,
+            "round_reason": round_.reason,
         }
 
     def report(self, round_: Round, agent: tuple[uuid.UUID, bytes], body: dict[str, str]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """A hospital's proxy: it tunnels CONNECT to one address whatever name was asked for, or answers `refuse`.
 
-With `inspect` it ends the TLS of both sides and reads along, with a certificate of its own CA.
+With `login` it takes nobody else. With `inspect` it ends the TLS of both sides and reads along, with a certificate of
+its own CA.
 """
 
+import base64
 import select
 import socket
 import ssl
@@ -15,8 +17,9 @@ from certificates import Certificates
 class ProxyDouble:
     """Listens on loopback; `asked` lists the names that CONNECT named."""
 
-    def __init__(self, target: int, *, refuse: str = "", inspect: Certificates | None = None) -> None:
+    def __init__(self, target: int, *, refuse: str = "", login: str = "", inspect: Certificates | None = None) -> None:
         self._target = target
+        self._login = login and f"proxy-authorization: basic {base64.b64encode(login.encode()).decode()}"
         self.inspect = inspect
         self._refuse = refuse
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -57,8 +60,11 @@ class ProxyDouble:
         with suppress(OSError, ValueError):  # select says ValueError of a socket that is closed
             head = client.recv(65536).decode()
             self.asked.append(head.split()[1])
-            if self._refuse:
-                client.sendall(f"HTTP/1.1 {self._refuse}\r\nContent-Length: 0\r\n\r\n".encode())
+            # The name of a header and of its scheme may be of any case, what follows may not.
+            strangers = self._login and not any(_same_login(line, self._login) for line in head.splitlines())
+            refuse = "407 Proxy Authentication Required" if strangers else self._refuse
+            if refuse:
+                client.sendall(f"HTTP/1.1 {refuse}\r\nContent-Length: 0\r\n\r\n".encode())
                 client.shutdown(socket.SHUT_RDWR)
                 return
             hub = socket.create_connection(("127.0.0.1", self._target))
@@ -102,6 +108,10 @@ class ProxyDouble:
                     return
                 self.read.append(data)
                 other[one].sendall(data)
+
+
+def _same_login(line: str, wanted: str) -> bool:
+    return line.lower() == wanted.lower() and line.rsplit(maxsplit=1)[-1] == wanted.rsplit(maxsplit=1)[-1]
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -150,6 +150,34 @@ def test_what_a_proxy_says_instead_of_tunnelling_is_told_with_its_remedy(
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_the_name_and_password_of_a_proxy_go_to_it_as_they_are_meant(
+    tls_hub: HubDouble, pems: certificates.Certificates, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    proxy = ProxyDouble(tls_hub.port, login="CLINIC\\agent:p@ss:w/rd#1")
+    monkeypatch.setenv(variable, proxy.url.replace("//", "//CLINIC%5Cagent:p%40ss%3Aw%2Frd%231@"))
+    client = Http(f"https://{certificates.HUB_NAME}", ca=pems.ca)
+    assert client.call("GET", "/healthz").json() == {"status": "ok"}
+    client.close()
+    proxy.stop()
+
+
+def test_a_proxy_that_does_not_take_the_password_is_told_without_it(
+    tls_hub: HubDouble, pems: certificates.Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = ProxyDouble(tls_hub.port, login="agent:right")
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//agent:wrong-secret@"))
+    client = Http(f"https://{certificates.HUB_NAME}", ca=pems.ca)
+    with pytest.raises(HubUnreachableError) as caught:
+        client.call("GET", "/healthz")
+    client.close()
+    proxy.stop()
+    assert caught.value.code == "proxy_failed"
+    assert "does not take the user name and password in HTTPS_PROXY" in caught.value.detail
+    assert "NTLM" in caught.value.hint
+    assert "wrong-secret" not in caught.value.detail + caught.value.hint
+
+
 def test_a_hub_on_this_machine_is_reached_past_the_proxy(hub: HubDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -80,6 +80,8 @@ def test_a_superseded_round_is_told_as_one_and_what_was_sent_to_it_as_unused(hub
     client = HubClient(headers={"Accept": "text/html"})
     client.force_login(cast.south_doctor)
     page = client.get(f"/rounds/{open_round.pk}/").text
+    told = north.status(open_round.pk)
+    assert (told["state"], told["round_state"], told["round_reason"]) == ("ACCEPTED", "FAILED", "superseded")
     assert "Round 1 was superseded by another version." in page
     assert "what the hospitals had sent to it is not used." in page
     assert "The round starts again from that version by itself." in page

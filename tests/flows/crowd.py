@@ -2,7 +2,7 @@
 
 # ruff: noqa: PLC0415 - in the test process, models must not be imported
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import office
@@ -51,3 +51,23 @@ def kept(round_id: str) -> list[tuple[str, str, str]]:
 
     rows = Update.objects.filter(round=round_id).order_by("agent").values_list("agent", "digest", "state")
     return [(str(agent), digest, state) for agent, digest, state in rows]
+
+
+def times(run_id: str) -> list[dict[str, Any]]:
+    """Of each round: seconds from its opening to its end, and how many its closing was past the deadline."""
+    from datetime import timedelta
+
+    from apps.federation.models import Round
+
+    found = []
+    for round_ in Round.objects.filter(run=run_id).select_related("run__federation").order_by("opened_at"):
+        # A round that failed before any update came in has no deadline that it could be late for.
+        deadline = (round_.first_accepted_at or round_.ended_at) + timedelta(seconds=round_.run.federation.deadline)
+        found.append(
+            {
+                "number": round_.number,
+                "seconds": (round_.ended_at - round_.opened_at).total_seconds(),
+                "late": (round_.ended_at - deadline).total_seconds(),
+            }
+        )
+    return found

@@ -163,17 +163,19 @@ class Sender:
 
 
 def send_all(uploads: list[Upload], port: int, *, seed: int) -> Told:
-    """Send each one to five times from eight threads, in any order; then each again until it was answered."""
+    """Send each one to five times from eight threads, then each again until it was answered.
+
+    All sends of every second one follow each other, so that the same bytes are on their way several times at once.
+    """
     rng, told = random.Random(seed), Told()
     sender = Sender(port, told)
-    jobs = [
-        (upload, f"{seed}:{upload.digest}:{number}")
-        for upload in uploads
-        for number in range(rng.randint(1, MOST_SENDS))
-    ]
-    rng.shuffle(jobs)
+    jobs = []
+    for place, upload in enumerate(uploads):
+        sends = [(upload, f"{seed}:{place}:{number}") for number in range(rng.randint(1, MOST_SENDS))]
+        jobs += [(place if place % 2 else rng.randrange(len(uploads)), *send) for send in sends]
+    jobs.sort(key=lambda job: job[0])
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda job: sender.send(*job), jobs))
+        list(pool.map(lambda job: sender.send(*job[1:]), jobs))
         list(pool.map(lambda upload: _until_answered(sender, upload, seed), uploads))
     return told
 

@@ -1,6 +1,6 @@
 """A bad line in front of any TCP service: delay, little bandwidth, resets, tiny pieces, silence, ends nobody hears of.
 
-What happens to the n-th connection is drawn from (seed, n) alone, so that a failure comes again with its seed.
+What happens to the n-th connection is drawn from (seed, n) alone.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ class Weather:
 
     `latency` +- `jitter` for each piece. `slow` lines pass `rate` bytes a second for `slow_seconds`. `cut` ones are
     reset at a byte; of `lost` ones one end is closed and the other is never told; `hole` ones pass nothing for
-    `hole_seconds`, from a byte on. That byte is one of the first `up` that the client sends or, as often, of the first
-    `down` that it gets. `slices` are the most bytes that arrive at once (0: as they come).
+    `hole_seconds`, from a byte on. That byte is one of the next `up` that the client sends or, as often, of the next
+    `down` that it gets; a line that has passed either is drawn again. `slices` are the most bytes that arrive at once
+    (0: as they come).
     """
 
     latency: float = 0.0
@@ -59,17 +60,22 @@ class Line:
     ends: dict[str, asyncio.StreamWriter]
     fault: str = ""
     toward: str = ""
-    left: int = 0
+    left: dict[str, int] = field(default_factory=dict)
     slow_until: float = 0.0
     silent_until: float = 0.0
     deaf: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.draw()
+
+    def draw(self) -> None:
+        """Decide what comes next."""
         weather, drawn = self.weather, self.rng.random()
+        self.left = {SERVICE: weather.up, CLIENT: weather.down}
         for fault, share in (("cut", weather.cut), ("lost", weather.lost), ("hole", weather.hole)):
             if not self.fault and drawn < share:
                 self.fault, self.toward = fault, self.rng.choice((CLIENT, SERVICE))
-                self.left = self.rng.randrange(weather.up if self.toward == SERVICE else weather.down)
+                self.left[self.toward] = self.rng.randrange(self.left[self.toward])
             drawn -= share
         if self.rng.random() < weather.slow:
             self.slow_until = asyncio.get_running_loop().time() + weather.slow_seconds
@@ -151,7 +157,6 @@ class FaultProxy:
             _reset(writer)
             return
         line = Line(self.weather, rng, {CLIENT: writer, SERVICE: far_writer})
-        self.happened["slow"] += line.slow_until > 0
         for end in line.ends.values():
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines.add(line)
@@ -196,9 +201,11 @@ class FaultProxy:
                 await self._pass_on(line, piece, to)
 
     async def _pass_on(self, line: Line, piece: bytes, to: str) -> None:
-        if line.fault and to == line.toward:
-            line.left -= len(piece)
-            piece = piece if line.left >= 0 else self._strike(line, piece, to)
+        line.left[to] -= len(piece)
+        if line.fault and to == line.toward and line.left[to] < 0:
+            piece = self._strike(line, piece, to)
+        elif not line.fault and line.left[to] < 0:
+            line.draw()
         if self._loop.time() < line.slow_until:
             await asyncio.sleep(len(piece) / line.weather.rate)
         await asyncio.sleep(max(0.0, max(line.silent_until, self._silent_until) - self._loop.time()))
@@ -215,7 +222,7 @@ class FaultProxy:
         """Let the line's fault happen at its byte; returns what still passes."""
         fault, line.fault = line.fault, ""
         self.happened[fault] += 1
-        before = piece[: line.left]
+        before = piece[: line.left[to]]
         if fault == "hole":
             line.silent_until = self._loop.time() + line.weather.hole_seconds
             return piece

@@ -75,6 +75,9 @@ class OwnUpdateLookup(OwnUpdate):
 
     attempts_left = serializers.IntegerField(help_text="How many more updates this round takes of this agent.")
     round_state = serializers.ChoiceField(RoundState.choices)
+    round_reason = serializers.CharField(
+        help_text="Why a failed round ended, such as `superseded` or `aborted`: its updates are not used. Else empty."
+    )
 
 
 class PartReceived(serializers.Serializer[None]):

@@ -140,13 +140,14 @@ class UpdatePartView(AgentView):
         wait = wait_of(request.query_params.get("wait"))
         if update is not None and update.state == UpdateState.RECEIVED and wait:
             wait_in_thread(f"update:{update.pk}", lambda: _is_decided(update), wait)
-            round_.refresh_from_db(fields=["state"])
+            round_.refresh_from_db(fields=["state", "reason"])
         received = update.size if update else 0
         if update is None and digest:
             received = parts.Upload(round_.pk, self.agent.pk, _digest_of(digest)).received()
         state = _state_of(update) if update else _without(round_)
         left = receive.attempts_left(self.agent, round_)
-        return Response({**state, "received": received, "attempts_left": left, "round_state": round_.state})
+        about = {"round_state": round_.state, "round_reason": round_.reason}
+        return Response({**state, "received": received, "attempts_left": left, **about})
 
 
 def _without(round_: Round) -> dict[str, object]:
