@@ -89,6 +89,14 @@ class UpdateAdmin(LookOnlyAdmin):
     list_select_related = ("round", "agent__hospital")
 
 
+@admin.register(models.Attempt)
+class AttemptAdmin(LookOnlyAdmin):
+    """Steps that were begun and have not ended well; the dashboard has a button for those that are parked."""
+
+    list_display = ("step", "object_id", "tries", "fault", "seen_at", "parked_at")
+    list_filter = ("step",)
+
+
 @admin.register(models.ModelVersion)
 class ModelVersionAdmin(LookOnlyAdmin):
     """Versions."""

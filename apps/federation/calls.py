@@ -58,6 +58,7 @@ DOING: Mapping[str, str] = {
     "run-steer": "steering a run",
     "runs": "starting a run",
     "settings": "looking at the settings",
+    "step-retry": "having a step tried again",
     "settings-change": "changing the settings",
     "steer-run": "steering a run",
     "scan-preview": "looking at a scan of a job",

@@ -8,6 +8,7 @@ from uuid import UUID
 from apps.audit.api import on_commit
 from apps.federation.models import Update
 from apps.federation.pipeline.aggregate import aggregate, close
+from apps.federation.pipeline.attempts import attempt
 from apps.federation.pipeline.evaluate import finish_run, gate
 from apps.federation.pipeline.export_model import export_model
 from apps.federation.pipeline.finish import finish
@@ -48,12 +49,15 @@ TRAINING = frozenset({"write_model", "export_model", "prepare_validation"})
 
 @hub_task(queue="default", name="federation.step")
 def step(*, name: str, pk: str) -> None:
-    """Run a step and, in the same process, what follows from it: nobody waits for a queue between two steps."""
+    """Run a step and, in the same process, what follows from it: nobody waits for a queue between two steps.
+
+    What the training worker runs stays there: it is `apart`.
+    """
     waiting = [Next(name, UUID(pk))]  # type: ignore[arg-type]  # the broker carries plain strings
     while waiting:
         current = waiting.pop(0)
         with about(step=current.step, object=current.id, **_round_of(current)):
-            following = STEPS[current.step](current.id)
+            following = attempt(current.step, current.id, STEPS[current.step])
         enqueue(item for item in following if item.apart)
         waiting += [item for item in following if not item.apart]
 

@@ -42,6 +42,7 @@ urlpatterns = [
     path("rounds/<uuid:round_id>/", rounds.round_page, name="round"),
     path("runs/start", rounds.start_run, name="run-start"),
     path("runs/<uuid:run_id>/<slug:verb>", rounds.steer_run, name="run-steer"),
+    path("steps/<uuid:attempt_id>/retry", rounds.retry_step, name="step-retry"),
     path("models/", model_pages.models, name="models"),
     path("models/lineage/", version_pages.lineage_page, name="lineage"),
     path("models/compare/", version_pages.compare_page, name="compare"),

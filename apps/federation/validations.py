@@ -12,7 +12,6 @@ from apps.federation.states import VALIDATION_COMING, VALIDATION_LIVE, Validatio
 SHOWN = 20
 # Why a set failed, for people; the code stands beside it.
 WHY: Mapping[str, str] = {
-    "worker_lost": "The worker died over it, three times. Look into the hub's log; bring the scans again.",
     "hub_disk_full": "The hub's disk is full. Make room; bring the scans again.",
     "base_weights_missing": "The worker has no weights of the base. See docs/operations.md; bring the scans again.",
     "scan_gone": "Its scans or their key are gone from the hub's disk, as after a restore. Bring the scans again.",

@@ -69,9 +69,6 @@ REFUSALS: Mapping[str, Advice] = {
     "too_many_attempts": Advice(
         "The agent used up its attempts in this round.", "It takes part again in the next one."
     ),
-    "stuck": Advice(
-        "The update could not be inspected, three times over.", "Look into the hub's log; the log names it."
-    ),
     "ciphertext_missing": Advice("The file of the sealed update is gone.", "Check the disk of the uploads folder."),
 }
 _BY_PREFIX: tuple[tuple[str, Advice], ...] = (
@@ -106,7 +103,6 @@ FAILURES: Mapping[str, Advice] = {
         "The round starts again from that version by itself.",
     ),
     "restored": Advice("The hub was restored from a backup.", "The round is tried again by itself."),
-    "stuck": Advice("Its updates could not be aggregated, three times over.", "Look into the hub's log, then resume."),
     "head_missing": Advice("The file of the base version is gone.", "Restore the models folder from a backup."),
     "head_damaged": Advice("The file of the base version is damaged.", "Restore the models folder from a backup."),
     "ciphertext_missing": Advice("The file of an accepted update is gone.", "Check the disk of the uploads folder."),
@@ -188,6 +184,8 @@ EVENTS: Mapping[str, str] = {
     "update.counted": "counted an update",
     "update.consumed": "took an update into the new version",
     "update.refused": "refused an update{of}: {refusal}",
+    "step.parked": "gave up a step after {tries} tries: {step}",
+    "step.retry": "had a step tried again that was given up: {step}",
     "evaluation.open": "asked the agents to evaluate a version",
     "evaluation.report": "reported on a version",
     "evaluation.counted": "counted a report",

@@ -7,22 +7,27 @@ from uuid import UUID
 from django.conf import settings
 
 from apps.audit.api import on_commit
+from apps.federation.pipeline import attempts
 from apps.federation.tasks import enqueue
 from apps.finetune.pipeline import claim, finish, jobs, upload_model
 from apps.finetune.pipeline import train as training
 from apps.finetune.pipeline.lease import expire_leases
 from hospintel_site.celery import hub_task
 
+# Their owner is told that it has failed, and begins anew: nothing waits for an administrator.
+attempts.KINDS["train"] = attempts.Kind("job", claim.is_waiting, claim.give_up)
+attempts.KINDS["read_model"] = attempts.Kind("model_upload", upload_model.is_waiting, upload_model.give_up)
+
 
 def tick() -> None:
     """Do what time does: end leases and jobs whose time is over, have done again what a worker died over."""
     expire_leases()
     jobs.end_old_jobs(settings.JOB_HOURS)
-    for pk in claim.due():
+    for pk in {*claim.due(), *(lost.id for lost in attempts.due({"train"}))}:
         have_trained(pk)
     for pk in finish.left_over(time.time()):
         finish.erase_quietly(pk)
-    for pk in upload_model.due():
+    for pk in {*upload_model.due(), *(lost.id for lost in attempts.due({"read_model"}))}:
         have_model_read(pk)
     upload_model.tidy()
 
@@ -30,7 +35,7 @@ def tick() -> None:
 @hub_task(queue="default", name="finetune.read_model")
 def read_model(*, pk: str) -> None:
     """Read an uploaded model."""
-    enqueue(upload_model.read(UUID(pk)))
+    enqueue(attempts.attempt("read_model", UUID(pk), upload_model.read))
 
 
 def have_model_read(pk: UUID) -> None:
@@ -41,7 +46,7 @@ def have_model_read(pk: UUID) -> None:
 @hub_task(queue="training", name="finetune.train")
 def train(*, pk: str) -> None:
     """Do a job."""
-    training.train(UUID(pk))
+    attempts.attempt("train", UUID(pk), training.train)
 
 
 def have_trained(pk: UUID) -> None:

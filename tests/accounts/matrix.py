@@ -24,7 +24,7 @@ from scene import Scene, nothing
 from site_agent import SLUG, b64
 
 from apps.audit.models import AuditEntry
-from apps.federation.models import Run
+from apps.federation.models import Attempt, Run
 from apps.federation.pipeline import runs
 
 # --- Open to anyone, and the doors ------------------------------------------------------------------------------------
@@ -286,6 +286,8 @@ PAGES = [
     _steer_form("resume", before=_paused, admin=302),
     _steer_form("abort", admin=302),
     _steer_form("fly", admin=404),
+    _form("step-retry", path=lambda s: {"attempt_id": Attempt.objects.get().pk}, admin=302),
+    _form("step-retry", what="unknown", path=lambda s: {"attempt_id": nothing()}, admin=404),
     _decide_form("publish", "held", admin=302),
     _decide_form("reject", "held", admin=302),
     _decide_form("rollback", "old", admin=302),

@@ -5,6 +5,7 @@ It is built once a process and copied for each call, so that no call sees what a
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -33,6 +34,7 @@ from apps.accounts.models import (
 from apps.accounts.pipeline import add_member, change_role
 from apps.analyse.models import Reading
 from apps.federation.models import (
+    Attempt,
     EnrolmentCode,
     Federation,
     ModelVersion,
@@ -142,11 +144,14 @@ def _job(doctor: User, hospital: Hospital) -> None:
 
 
 def _validation_set(admin: User) -> None:
-    """A validation set with one scan, and what was measured on it."""
+    """A validation set with one scan, what was measured on it, and a measuring that was given up."""
     federation = Federation.objects.get()
     validation.add(admin, federation, [("a.png", _picture())], label=0)
+    long_ago = timezone.now() - timedelta(hours=1)
+    first = ModelVersion.objects.get(number=1)
+    Attempt.objects.create(step="validate", object_id=first.pk, tries=3, seen_at=long_ago, parked_at=long_ago)
     ValidationReport.objects.create(
-        version=ModelVersion.objects.get(number=1),
+        version=first,
         validation_set=ValidationSet.objects.get(),
         confusion=[[0] * 4] * 4,
         n=0,

@@ -24,10 +24,10 @@ from apps.federation.states import RoundState
 
 
 def everything():
-    """Every row of the hub's own tables, and every file, by content; the counters of tries aside."""
+    """Every row of the hub's own tables, and every file, by content."""
     rows = {}
     for model in [*apps.get_app_config("federation").get_models(), *apps.get_app_config("audit").get_models()]:
-        columns = [field.attname for field in model._meta.concrete_fields if field.name != "tries"]
+        columns = [field.attname for field in model._meta.concrete_fields]
         rows[model._meta.label] = sorted(map(repr, model.objects.values_list(*columns)))
     folders = (settings.UPLOAD_DIR, settings.MODEL_DIR, settings.KEYS)
     files = {str(path): path.read_bytes() for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -189,60 +189,6 @@ def test_a_stuck_row_is_queued_once_in_fifteen_seconds_however_often_the_tick_lo
             assert "inspect" not in names(tick.due())
         clock.shift(16)
         assert names(tick.due()).count("inspect") == 1
-
-
-def test_an_update_whose_inspection_never_ends_well_is_refused_after_three_tries(hub, north, south):
-    round_ = hub.open_round(north, south)
-    north.take_part()
-    hub.queued()
-    (path,) = hub.paths()
-    content = path.read_bytes()
-    path.unlink()
-    path.mkdir()  # reading it fails, as it does while a storage is away
-    pk = Update.objects.get().pk
-    for _ in range(3):
-        with pytest.raises(IsADirectoryError):
-            tasks.step(name="inspect", pk=str(pk))
-    assert north.status(round_.pk)["state"] == "RECEIVED"
-    path.rmdir()
-    path.write_bytes(content)
-    tasks.step(name="inspect", pk=str(pk))
-    assert (north.status(round_.pk)["state"], north.status(round_.pk)["code"]) == ("REFUSED", "stuck")
-    assert hub.event(code="stuck")["action"] == "update.refused"
-    hub.finish_honestly(north, south)
-
-
-def test_a_storage_that_is_away_for_two_tries_costs_nothing(hub, north, south):
-    round_ = hub.open_round(north, south)
-    north.take_part()
-    hub.queued()
-    (path,) = hub.paths()
-    path.rename(path.with_suffix(".away"))
-    pk = str(Update.objects.get().pk)
-    for _ in range(2):
-        with pytest.raises(FileNotFoundError):
-            tasks.step(name="inspect", pk=pk)
-    path.with_suffix(".away").rename(path)
-    tasks.step(name="inspect", pk=pk)
-    assert north.status(round_.pk)["state"] == "ACCEPTED"
-    hub.finish_honestly(south)
-
-
-def test_a_round_whose_aggregation_never_ends_well_fails_after_three_tries(hub, north, south, closed):
-    for path in hub.paths():
-        path.unlink()
-        path.mkdir()
-    for _ in range(3):
-        with pytest.raises(IsADirectoryError):
-            tasks.step(name="aggregate", pk=str(closed.pk))
-    for path in settings.UPLOAD_DIR.rglob("*.hspu"):
-        path.rmdir()
-    hub.run([Next("aggregate", closed.pk)])
-    closed.refresh_from_db()
-    assert (closed.state, closed.reason) == ("FAILED", "stuck")
-    assert hub.event(action="round.failed")["facts"]["reason"] == "stuck"
-    assert hub.current_round().attempt == 2
-    hub.finish_honestly(north, south)
 
 
 def test_a_round_whose_ciphertext_is_lost_fails_by_name(hub, north, south, closed):

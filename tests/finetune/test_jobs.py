@@ -14,7 +14,7 @@ from validating import ready_set
 
 from apps.accounts.models import User
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import validation
+from apps.federation.pipeline import attempts, validation
 from apps.federation.pipeline.step import Refusal
 from apps.federation.pipeline.validate import reports_of
 from apps.finetune import tasks
@@ -200,22 +200,32 @@ def test_of_many_proposals_at_once_there_is_one(hub: Any, job: Job):
 def test_of_many_workers_one_does_the_job(hub: Any, job: Job):
     fill(job)
     jobs.fine_tune(job, epochs=2)
-    at_once(8, lambda _: training.train(job.pk))
+    at_once(8, lambda _: tasks.train(pk=str(job.pk)))
     job.refresh_from_db()
     assert (job.state, job.attempts) == ("DONE", 1)
     assert len(hub.events(action="job.done")) == 1
 
 
+class Killed(BaseException):
+    """A process that is gone: nothing of it runs any more."""
+
+
+def die(*_: Any) -> None:
+    raise Killed
+
+
 def test_a_job_is_given_up_after_three_workers_died_over_it(hub: Any, job: Job, clock: Any):
     fill(job)
     jobs.fine_tune(job, epochs=1)
-    for attempt in range(claim.MAX_ATTEMPTS):
-        assert claim.take(job.pk) is not None
-        assert claim.take(job.pk) is None, "another has it"
-        clock.shift(timedelta(seconds=claim.STALE_SECONDS + 1))
-        assert claim.due() == [job.pk], attempt
-        assert claim.due() == [], "once in a while"
-    assert claim.take(job.pk) is None
+    for _ in range(attempts.MOST_TRIES):
+        with pytest.raises(Killed):
+            attempts.attempt("train", job.pk, die)
+        tasks.train(pk=str(job.pk))  # another worker, which finds it taken
+        job.refresh_from_db()
+        assert job.state == "QUEUED"
+        clock.shift(timedelta(seconds=attempts.STALE_SECONDS + 1))
+        assert [lost.id for lost in attempts.due({"train"})] == [job.pk]
+    tasks.train(pk=str(job.pk))
     job.refresh_from_db()
     assert (job.state, job.code) == ("FAILED", "worker_lost")
     tasks.tick()

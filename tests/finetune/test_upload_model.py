@@ -16,7 +16,7 @@ from hub_client import HubClient
 
 from apps.accounts.models import Role, User
 from apps.federation.models import ModelVersion
-from apps.federation.pipeline import inspect, storage
+from apps.federation.pipeline import attempts, inspect, storage
 from apps.federation.pipeline.step import Refusal
 from apps.finetune import tasks
 from apps.finetune.models import ModelUpload
@@ -284,11 +284,12 @@ def test_a_worker_that_dies_is_followed_by_another_one(
     with monkeypatch.context() as patch:
         patch.setattr(apart, "ask", die)
         with pytest.raises(Killed):
-            upload_model.read(upload.pk)
+            tasks.read_model(pk=str(upload.pk))
     assert len(quarantined()) == 1
+    clock.shift(timedelta(seconds=10))
     tasks.tick()
     assert work(hub) == 0
-    clock.shift(timedelta(seconds=91))
+    clock.shift(timedelta(seconds=attempts.STALE_SECONDS))
     tasks.tick()
     tasks.tick()
     assert work(hub) == 1
@@ -305,12 +306,10 @@ def test_what_cannot_be_read_for_want_of_the_hub_is_given_up_after_three_times(
     monkeypatch.setattr(apart, "_START", "raise SystemExit(3)")
     for _ in range(3):
         with pytest.raises(RuntimeError):
-            upload_model.read(upload.pk)
-        clock.shift(timedelta(seconds=91))
-        assert upload_model.due() == [upload.pk]
-    upload_model.read(upload.pk)
+            tasks.read_model(pk=str(upload.pk))
+        clock.shift(timedelta(seconds=61))
     upload.refresh_from_db()
-    assert (upload.state, upload.code, upload.tries) == ("REFUSED", "stuck", 4)
+    assert (upload.state, upload.code, upload.tries) == ("REFUSED", "stuck", 3)
     assert quarantined() == []
 
 

@@ -269,17 +269,6 @@ def note_to_all() -> None:
         record("test.note_to_all", actor=ADMIN)
 
 
-def age_model_upload(upload: str) -> None:
-    """Let the worker that reads an uploaded model have begun two minutes ago."""
-    from datetime import timedelta
-
-    from django.db.models import F
-
-    from apps.finetune.models import ModelUpload
-
-    ModelUpload.objects.filter(pk=upload).update(claimed_at=F("claimed_at") - timedelta(minutes=2))
-
-
 def set_least_updates(slug: str, least: int) -> None:
     """How many updates a round of the federation needs."""
     from apps.federation.models import Federation
@@ -326,18 +315,6 @@ def head_of_job(job: str, epochs: int) -> str:
     work = train._Training(claim)
     base = storage.read_head(claim.job.base.digest, work.architecture.head_schema)
     return weights.digest(weights.dumps(work._head(base, *work._features())))
-
-
-def age_job(job: str) -> None:
-    """Let the worker that has a job have given its last sign of life a minute ago."""
-    from datetime import timedelta
-
-    from django.db.models import F
-
-    from apps.finetune.models import Job
-
-    minute = timedelta(minutes=1)
-    Job.objects.filter(pk=job).update(seen_at=F("seen_at") - minute, queued_at=F("queued_at") - minute)
 
 
 def job_as_kept(job: str) -> dict[str, Any]:

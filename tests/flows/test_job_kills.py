@@ -93,8 +93,6 @@ def test_a_job_whose_worker_is_killed_ends_right_and_once(
     doctor.fine_tune()
     point.dies(hub, points.caught(point.failpoint, hub))
     points.disarm(point.failpoint)
-    # A worker that gives no sign of life is waited for: not here.
-    hub.ask(office.age_job, doctor.job)
     told = doctor.until("DONE")
     assert [one["epoch"] for one in told["progress"]["epochs"]] == list(range(1, EPOCHS + 1))
     assert hub.ask(office.job_as_kept, doctor.job)["digest"] == wanted

@@ -126,7 +126,6 @@ def test_a_worker_killed_while_it_reads_is_followed_by_another(hub: Hub, doctor:
     # The reader does not outlive who started it.
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "the reader ends", hub.logs)
     assert len(quarantined(hub)) == 1
-    hub.ask(office.age_model_upload, upload)
     told = doctor.until_decided(upload, hub)
     assert told["state"] == "PROPOSED", told
     (entry,) = hub.ask(office.events, "model_upload.proposed", f"model_upload:{upload}")

@@ -1,4 +1,5 @@
 from apps.federation.models.agent import Agent, EnrolmentCode
+from apps.federation.models.attempt import Attempt
 from apps.federation.models.federation import Federation, Participation
 from apps.federation.models.keys import HubKey
 from apps.federation.models.round import Round, Run
@@ -8,6 +9,7 @@ from apps.federation.models.version import Evaluation, ModelVersion
 
 __all__ = [
     "Agent",
+    "Attempt",
     "EnrolmentCode",
     "Evaluation",
     "Federation",

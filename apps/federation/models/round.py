@@ -87,7 +87,6 @@ class Round(models.Model):
     manifest = models.BinaryField()
     manifest_signature = models.BinaryField()
     manifest_kid = models.CharField(max_length=16)
-    tries = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(null=True)
     opened_at = models.DateTimeField()
     first_accepted_at = models.DateTimeField(null=True)

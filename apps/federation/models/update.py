@@ -38,7 +38,6 @@ class Update(models.Model):
     size = models.PositiveIntegerField()
     norm = models.FloatField(null=True)
     train_ms = models.PositiveBigIntegerField(null=True)
-    tries = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(null=True)
     received_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)

@@ -17,9 +17,9 @@ class ValidationSet(models.Model):
     RECEIVING while scans come, PREPARING while a worker computes their features, READY, at last REPLACED by the next
     one or DELETED. One of a federation is READY, and one is on its way, at a time. `counts` holds class name -> scans
     and stays when the scans go; `digest` is SHA-256 over the classes and digests of the scans, `backbone` that of the
-    base which made the features. `code` says why it failed. `seen_at` is the worker's last sign of life, `prepared`
-    how many scans it has read. `domain` says what its scans look like (`hospintel_core.domain.Domain` in JSON types)
-    as long as it is READY; it is empty where the set is too small to tell.
+    base which made the features. `code` says why it failed. `prepared` is how many scans the worker has read. `domain`
+    says what its scans look like (`hospintel_core.domain.Domain` in JSON types) as long as it is READY; it is empty
+    where the set is too small to tell.
     """
 
     AUDIT_NAME: ClassVar[str] = "validation_set"
@@ -34,9 +34,7 @@ class ValidationSet(models.Model):
     digest = models.CharField(max_length=64, blank=True)
     backbone = models.CharField(max_length=64, blank=True)
     domain = models.JSONField(default=dict)
-    tries = models.PositiveIntegerField(default=0)
     prepared = models.PositiveIntegerField(default=0)
-    seen_at = models.DateTimeField(null=True)
     queued_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     ready_at = models.DateTimeField(null=True)

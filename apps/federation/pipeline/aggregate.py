@@ -6,12 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, ModelVersion, Round, Update
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.attempts import parked_ids
 from apps.federation.pipeline.choose import call_up
 from apps.federation.pipeline.finish import fail_round
 from apps.federation.pipeline.inspect import open_update
@@ -24,7 +24,6 @@ from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
-MAX_TRIES = 3
 FEW = 3
 
 
@@ -41,8 +40,9 @@ def close(round_id: UUID) -> list[Next]:
         return []
     call_up(round_)
     accepted = {str(pk) for pk in round_.updates.filter(state=UpdateState.ACCEPTED).values_list("agent", flat=True)}
-    # An update that is being inspected was sent in time: it is decided before the round closes.
-    if round_.first_accepted_at is None or round_.updates.filter(state=UpdateState.RECEIVED).exists():
+    # An update that is being inspected was sent in time: it is decided before the round closes, unless nobody can.
+    undecided = round_.updates.filter(state=UpdateState.RECEIVED).exclude(pk__in=parked_ids("inspect"))
+    if round_.first_accepted_at is None or undecided.exists():
         return []
     federation, now = round_.run.federation, timezone.now()
     quorum = len(accepted) >= federation.min_updates
@@ -88,13 +88,10 @@ def aggregate(round_id: UUID) -> list[Next]:
 
     The order is that of the agents' ids and the accumulators are float64, so that a re-run gives the same bytes.
     """
-    counted = Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") + 1)
-    if not counted:
+    round_ = Round.objects.select_related("run__federation", "base__round__base").get(pk=round_id)
+    if round_.state != RoundState.AGGREGATING:
         return []
     reach("aggregate.begun")
-    round_ = Round.objects.select_related("run__federation", "base__round__base").get(pk=round_id)
-    if round_.tries > MAX_TRIES:
-        return fail_round(round_, "stuck", actor=WORKER)
     federation = round_.run.federation
     schema = architectures.get(federation.architecture).head_schema
     updates = list(round_.updates.filter(state=UpdateState.ACCEPTED).select_related("round__run__federation", "agent"))
@@ -112,9 +109,8 @@ def aggregate(round_id: UUID) -> list[Next]:
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
             raise
-        # Everything that was accepted is here: the tick tries again until there is room, and that is no failed try.
+        # Everything that was accepted is here: the tick tries again until there is room, and that is no error.
         logger.exception("round %s cannot be aggregated: the disk of the model folder is full", round_id)
-        Round.objects.filter(pk=round_id, state=RoundState.AGGREGATING).update(tries=F("tries") - 1)
         return []
     reach("aggregate.stored")
     return _commit(round_, updates, digest)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import F
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
@@ -23,7 +22,6 @@ from hospintel_core.report import Report
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
-MAX_TRIES = 3
 MAX_NORM_RATIO = 100.0
 NORM_HISTORY = 50
 REPORT_KEY = "report"
@@ -121,13 +119,12 @@ def max_norm(federation: Federation, *, besides: Update | None = None) -> float 
 
 def inspect(update_id: UUID) -> list[Next]:
     """Decide about a received update; nothing happens where it is decided already."""
-    counted = Update.objects.filter(pk=update_id, state=UpdateState.RECEIVED).update(tries=F("tries") + 1)
-    if not counted:
+    update = Update.objects.select_related("round__run__federation", "agent__hospital").get(pk=update_id)
+    if update.state != UpdateState.RECEIVED:
         return []
     reach("inspect.begun")
-    update = Update.objects.select_related("round__run__federation", "agent__hospital").get(pk=update_id)
-    if update.tries > MAX_TRIES or update.agent.state != AgentState.ACTIVE:
-        refuse(update, "stuck" if update.tries > MAX_TRIES else "agent_revoked", actor=WORKER)
+    if update.agent.state != AgentState.ACTIVE:
+        refuse(update, "agent_revoked", actor=WORKER)
         return [Next("close", update.round_id)]
     try:
         judged = judge(update, open_update(update))

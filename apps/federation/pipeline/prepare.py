@@ -2,12 +2,10 @@
 
 import logging
 import time
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, transaction
@@ -24,35 +22,23 @@ from hospintel_core.validation import Labelled
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
-MAX_TRIES = 3
 PROGRESS_SECONDS = 1.0
-# Loading TensorFlow, and a batch on a slow machine, may hold a process up.
-STALE_SECONDS = 60
 
 
 class _EndedError(Exception):
     """The set was deleted while its features were computed."""
 
 
-def stale() -> Q:
-    """Return the condition that no worker has given a sign of life lately."""
-    return Q(seen_at=None) | Q(seen_at__lt=timezone.now() - timedelta(seconds=STALE_SECONDS))
-
-
 def prepare_validation(set_id: UUID) -> list[Next]:
-    """Compute the features of a PREPARING set and make it READY; nothing happens where another worker has it.
+    """Compute the features of a PREPARING set and make it READY; nothing happens in another state.
 
     Returns:
         The measuring of the current version, and of those that wait for review.
     """
-    waiting = ValidationSet.objects.filter(stale(), pk=set_id, state=ValidationState.PREPARING)
-    if not waiting.update(seen_at=timezone.now(), tries=F("tries") + 1):
+    found = ValidationSet.objects.select_related("federation").get(pk=set_id)
+    if found.state != ValidationState.PREPARING:
         return []
     reach("prepare.begun")
-    found = ValidationSet.objects.select_related("federation").get(pk=set_id)
-    if found.tries > MAX_TRIES:
-        fail(found, "worker_lost")
-        return []
     try:
         made = _features(found)
         SCANS.write(found.pk, features_id(found.digest, made.backbone), made.labelled.dumps())
@@ -106,7 +92,7 @@ def _features(found: ValidationSet) -> _Made:
 
 
 class _Sign:
-    """Tells how far it is, which is the sign of life as well."""
+    """Tells how far it is."""
 
     def __init__(self, found: ValidationSet) -> None:
         self.found, self.told_at = found, 0.0
@@ -116,7 +102,7 @@ class _Sign:
             return
         self.told_at = time.monotonic()
         mine = ValidationSet.objects.filter(pk=self.found.pk, state=ValidationState.PREPARING)
-        if not mine.update(seen_at=timezone.now(), prepared=done):
+        if not mine.update(prepared=done):
             raise _EndedError
 
 

@@ -13,12 +13,23 @@ from apps.accounts.pipeline import lockout, sessions, tokens
 from apps.audit import checkpoints
 from apps.audit.api import flush_denials
 from apps.federation.models import Federation, Round, Run, Update, ValidationSet
-from apps.federation.pipeline import checkpoint, enrol, keys, model_files, parts, prepare, storage, validation
+from apps.federation.pipeline import (
+    attempts,
+    checkpoint,
+    counted,
+    enrol,
+    keys,
+    model_files,
+    parts,
+    storage,
+    validation,
+)
 from apps.federation.pipeline.step import Next
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState, ValidationState
 
 SYSTEM = "system:tick"
-STUCK_SECONDS = 15
+# A task that nobody has begun after this was lost, and is queued again; and once more each time after that.
+LOST_SECONDS, STUCK_SECONDS = 5, 15
 PART_SECONDS = 24 * 3600
 # What a process writes before it puts it; longer than any takes for it.
 DRAFT_SECONDS = 3600
@@ -29,11 +40,11 @@ CHORES: list[Callable[[], None]] = []
 def due() -> list[Next]:
     """Return the steps that are due now. Every one of them is safe to run when it is not."""
     now = timezone.now()
-    stuck = now - timedelta(seconds=STUCK_SECONDS)
+    stuck = now - timedelta(seconds=LOST_SECONDS)
     received = Update.objects.filter(state=UpdateState.RECEIVED, received_at__lte=stuck)
     aggregating = Round.objects.filter(state=RoundState.AGGREGATING, closed_at__lte=stuck)
-    steps = [Next("inspect", pk) for pk in _requeued(received, now)]
-    steps += [Next("aggregate", pk) for pk in _requeued(aggregating, now)]
+    steps = [Next("inspect", pk) for pk in _requeued("inspect", received, now)]
+    steps += [Next("aggregate", pk) for pk in _requeued("aggregate", aggregating, now)]
     for pk, state, aggregated_at in Round.objects.active().values_list("pk", "state", "aggregated_at"):
         if state == RoundState.COLLECTING:
             steps.append(Next("close", pk))
@@ -43,15 +54,20 @@ def due() -> list[Next]:
         Next("gate", pk)
         for pk in Round.objects.under_evaluation().filter(state=RoundState.PUBLISHED).values_list("pk", flat=True)
     ]
-    unprepared = ValidationSet.objects.filter(prepare.stale(), state=ValidationState.PREPARING)
-    steps += [Next("prepare_validation", pk, apart=True) for pk in _requeued(unprepared, now)]
+    unprepared = ValidationSet.objects.filter(state=ValidationState.PREPARING)
+    steps += [Next("prepare_validation", pk, apart=True) for pk in _requeued("prepare_validation", unprepared, now)]
     waiting = Run.objects.filter(state=RunState.RUNNING).exclude(all_rounds__state__in=ROUND_ACTIVE)
     steps += [Next("open", pk) for pk in waiting.values_list("pk", flat=True)]
-    return [*steps, *_unwritten_models(), *_unfinished_rounds()]
+    # Whatever else was begun and not ended: its process is gone, or it failed a while ago.
+    return [*steps, *_unwritten_models(), *_unfinished_rounds(), *attempts.due(counted.OF_FEDERATION)]
 
 
-def _requeued(rows: QuerySet[Any], now: datetime) -> list[UUID]:
-    """Take the rows that were not queued again lately: under a backlog, each look would make it longer."""
+def _requeued(step: str, rows: QuerySet[Any], now: datetime) -> list[UUID]:
+    """Take the rows that nobody has begun, and that were not queued again lately.
+
+    Under a backlog, each look would make it longer.
+    """
+    rows = rows.exclude(pk__in=attempts.begun(step))
     rows = rows.filter(Q(queued_at=None) | Q(queued_at__lte=now - timedelta(seconds=STUCK_SECONDS)))
     found = list(rows.values_list("pk", flat=True))
     return [pk for pk in found if rows.filter(pk=pk).update(queued_at=now)]
@@ -81,6 +97,7 @@ def housekeeping() -> None:
     sessions.forget_old_sessions()
     tokens.forget_old_tokens()
     validation.tidy()
+    attempts.forget()
     limit = time.time() - PART_SECONDS
     parts.forget_old(limit)
     # A web process that died just before the row was there left its ciphertext.

@@ -9,6 +9,7 @@ from apps.federation import figures, queries
 from apps.federation.charts import NARROW, WIDTH, Chart, line_chart
 from apps.federation.ladder import places
 from apps.federation.news import newest
+from apps.federation.parked import parked_steps
 from apps.federation.pipeline.runs import MAX_ROUNDS
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.federation.visibility import own_hospitals
@@ -59,6 +60,7 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
             "trouble": queries.trouble(now, hospitals),
             "plan": Plan.from_dict(federation.plan),
             "steers": may(user, "steer_runs"),
+            "parked": parked_steps() if may(user, "steer_runs") else [],
             "most_rounds": MAX_ROUNDS,
             "most_epochs": MOST_EPOCHS,
         },

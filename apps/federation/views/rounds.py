@@ -8,13 +8,15 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.accounts.roles import require
+from apps.accounts.roles import may, require
+from apps.audit.api import Conflict
 from apps.federation import figures, queries
 from apps.federation.forms import RunForm
 from apps.federation.ladder import places
-from apps.federation.models import Round, Run
+from apps.federation.models import Attempt, Round, Run
 from apps.federation.news import of_round
-from apps.federation.pipeline import runs
+from apps.federation.parked import parked_in
+from apps.federation.pipeline import attempts, runs
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.run_rows import run_rows
 from apps.federation.states import RoundState, RunState
@@ -71,6 +73,7 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
             "headline": queries.round_headline(round_, far),
             "progress": far,
             "failure": _failure(round_),
+            "parked": parked_in(round_) if may(user, "steer_runs") else [],
             "places": places(federation, round_, hospitals),
             "updates": queries.update_rows(round_, hospitals),
             "version": version,
@@ -103,6 +106,21 @@ def start_run(request: HttpRequest) -> HttpResponseBase:
         return following
 
     return act(request, "The run is started.", start, back="index")
+
+
+@require_POST
+@require("steer_runs")
+def retry_step(request: HttpRequest, attempt_id: UUID) -> HttpResponseBase:
+    """Have a step tried again that was given up."""
+    row = get_object_or_404(Attempt, pk=attempt_id, parked_at__isnull=False)
+
+    def again() -> list[Next]:
+        try:
+            return attempts.retry(row, actor=person(request).actor)
+        except Conflict as error:
+            raise Refusal("step_state", "This step is being tried again already.", 409) from error
+
+    return act(request, "The step is tried again.", again, back="index")
 
 
 @require_POST

@@ -23,7 +23,6 @@ from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
-MAX_ATTEMPTS = 3
 BEAT_SECONDS = 2.0
 # Loading TensorFlow may hold a process up for seconds.
 STALE_SECONDS = 20
@@ -109,17 +108,27 @@ class Claim:
 
 
 def take(job_id: UUID) -> Claim | None:
-    """Take a job that no worker has; None where there is nothing to do. After three attempts it is given up."""
-    free = Job.objects.filter(stale(), pk=job_id, state__in=JOB_WORKING)
-    taken = free.filter(attempts__lt=MAX_ATTEMPTS).update(
-        claim=uuid4(), seen_at=timezone.now(), attempts=F("attempts") + 1
-    )
-    if taken:
-        return Claim(Job.objects.select_related("federation", "base", "owner").get(pk=job_id))
-    for job in free:
+    """Take a job that waits for a worker, or from one that is gone; None where there is nothing to do.
+
+    Whoever calls has the step (`attempts.attempt`): no other process does the job, and one that does has lost it.
+    """
+    waiting = Job.objects.filter(pk=job_id, state__in=JOB_WORKING)
+    if not waiting.update(claim=uuid4(), seen_at=timezone.now(), attempts=F("attempts") + 1):
+        return None
+    return Claim(Job.objects.select_related("federation", "base", "owner").get(pk=job_id))
+
+
+def is_waiting(job_id: UUID) -> bool:
+    """Return whether a job is still to be done."""
+    return Job.objects.filter(pk=job_id, state__in=JOB_WORKING).exists()
+
+
+def give_up(job_id: UUID) -> None:
+    """End a job over which workers have died three times."""
+    for job in Job.objects.filter(pk=job_id, state__in=JOB_WORKING):
         with suppress(Conflict), transaction():
             end_job(job, JobState.FAILED, actor=WORKER, code="worker_lost")
-    return None
+        erase_quietly(job_id)
 
 
 def due() -> list[UUID]:

@@ -34,11 +34,7 @@ from hospintel_core.failpoints import reach
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
-TICK = "system:tick"
-MAX_TRIES = 3
 QUEUED_SECONDS = 15
-# Longer than reading can take.
-READING_SECONDS = 90
 ORPHAN_SECONDS = 3600
 QUARANTINE = "models/"
 _STARTS = (h5.MAGIC, b"PK\x03\x04")
@@ -173,8 +169,6 @@ def _decide(upload: ModelUpload) -> list[Next]:
     architecture = architectures.get(upload.federation.architecture)
     answer: Answer | None = None
     try:
-        if upload.tries > MAX_TRIES:
-            raise Refusal("stuck", "The hub could not read the file, three times over. Its log says why.")
         answer = _ask(upload, architecture)
         digest = storage.store_head(weights.dumps(_judged(upload, answer, architecture)))
         reach("read_model.stored")
@@ -185,14 +179,13 @@ def _decide(upload: ModelUpload) -> list[Next]:
 
 
 def _claim(upload_id: UUID) -> ModelUpload | None:
-    upload = (
-        ModelUpload.objects.select_related("federation", "author", "parent")
-        .filter(pk=upload_id, state=ModelUploadState.RECEIVED)
-        .first()
-    )
+    live = ModelUpload.objects.select_related("federation", "author", "parent").filter(state__in=MODEL_UPLOAD_LIVE)
+    upload = live.filter(pk=upload_id).first()
     if upload is None:
         return None
     try:
+        if upload.state == ModelUploadState.READING:
+            _give_back(upload)
         with transaction():
             changes = {"tries": F("tries") + 1, "claimed_at": timezone.now()}
             advance(upload, ModelUploadState.READING, actor=WORKER, changes=changes, visibility=upload.visibility)
@@ -263,11 +256,8 @@ def _cost(answer: Answer) -> dict[str, Any]:
 
 
 def due() -> list[UUID]:
-    """Return the uploads that a worker should read now, those whose worker died among them."""
+    """Return the uploads that no worker has begun to read."""
     now = timezone.now()
-    given_up = now - timedelta(seconds=READING_SECONDS)
-    for upload in ModelUpload.objects.filter(state=ModelUploadState.READING, claimed_at__lte=given_up):
-        _give_back(upload)
     late = now - timedelta(seconds=QUEUED_SECONDS)
     rows = ModelUpload.objects.filter(Q(queued_at=None) | Q(queued_at__lte=late), received_at__lte=late)
     rows = rows.filter(state=ModelUploadState.RECEIVED)
@@ -275,12 +265,27 @@ def due() -> list[UUID]:
 
 
 def _give_back(upload: ModelUpload) -> None:
-    try:
-        with transaction():
-            advance(upload, ModelUploadState.RECEIVED, actor=TICK, visibility=upload.visibility, reason="worker_lost")
-    except Conflict:
-        # It was decided in the same moment.
-        upload.refresh_from_db()
+    """Take an upload from a worker that is gone: whoever calls has the step."""
+    with transaction():
+        advance(upload, ModelUploadState.RECEIVED, actor=WORKER, visibility=upload.visibility, reason="worker_lost")
+
+
+def is_waiting(upload_id: UUID) -> bool:
+    """Return whether an upload is still to be decided."""
+    return ModelUpload.objects.filter(pk=upload_id, state__in=MODEL_UPLOAD_LIVE).exists()
+
+
+def give_up(upload_id: UUID) -> None:
+    """Refuse an upload over which workers have died three times, so that another can be handed in."""
+    for upload in ModelUpload.objects.filter(pk=upload_id, state__in=MODEL_UPLOAD_LIVE):
+        try:
+            if upload.state == ModelUploadState.RECEIVED:
+                with transaction():
+                    advance(upload, ModelUploadState.READING, actor=WORKER, visibility=upload.visibility)
+            _refuse(upload, "stuck", "The hub could not read the file, three times over. Its log says why.", None)
+        except Conflict:
+            continue
+        discard(upload_id)
 
 
 def tidy() -> None:

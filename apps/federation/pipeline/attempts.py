@@ -1,0 +1,255 @@
+"""A step over which a process dies three times is begun no fourth time: it is parked until an administrator says so.
+
+Celery hands a task whose process died to the next process, without any bound: one task that needs more memory than
+there is would kill them all. So the tries are counted here, in the database. The same row keeps two workers from doing
+one step at once, and tells the tick at once where the process that has it is gone.
+"""
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from django.db import DatabaseError, IntegrityError, connection
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from apps.audit.api import Conflict, record, transaction
+from apps.federation.models import Attempt
+from apps.federation.pipeline.step import Next
+
+logger = logging.getLogger(__name__)
+WORKER = "system:worker"
+MOST_TRIES = 3
+BEAT_SECONDS, STALE_SECONDS = 5.0, 20
+# After an error (a storage that is away, say) the next try waits 15 s, the one after it a minute.
+PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
+QUEUED_SECONDS = 15
+FORGOTTEN = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A step whose tries are counted.
+
+    `about` is the audit's word for its object; `needed` says whether the object still needs the step; where `give_up`
+    is given, the object is ended by it instead of being parked.
+    """
+
+    about: str
+    needed: Callable[[UUID], bool]
+    give_up: Callable[[UUID], None] | None = None
+
+
+# `counted.py` and the apps above fill it.
+KINDS: dict[str, Kind] = {}
+
+
+def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> list[Next]:
+    """Do a step, unless another process has it, it failed a moment ago, or it is parked.
+
+    Returns:
+        What follows from it; nothing where it was not done.
+    """
+    if step not in KINDS:
+        return do(pk) or []
+    mine = _begin(step, pk)
+    if mine is None:
+        return []
+    with _Beat(mine):
+        try:
+            following = do(pk)
+        except Exception as error:
+            _failed(mine, type(error).__name__)
+            raise
+    with transaction():
+        _held_by(mine).delete()
+    return following or []
+
+
+def _held_by(mine: Attempt) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(pk=mine.pk, claim=mine.claim)
+
+
+def _begin(step: str, pk: UUID) -> Attempt | None:
+    now = timezone.now()
+    fresh = {"claim": uuid4(), "holder": _me(), "seen_at": now}
+    row = Attempt.objects.filter(step=step, object_id=pk).first()
+    try:
+        with transaction():
+            if row is None:
+                return Attempt.objects.create(step=step, object_id=pk, tries=1, **fresh)
+            if not _is_free(row, now):
+                return None
+            if row.tries < MOST_TRIES:
+                unchanged = Attempt.objects.filter(pk=row.pk, claim=row.claim, tries=row.tries, parked_at=None)
+                if not unchanged.update(tries=F("tries") + 1, fault="", **fresh):
+                    return None
+                return Attempt.objects.get(pk=row.pk)
+    except IntegrityError:
+        # Another process began it in this moment.
+        return None
+    _park(row)
+    return None
+
+
+def _is_free(row: Attempt, now: datetime) -> bool:
+    """Return whether a process may begin the step: nobody has it, and the last error is a while ago."""
+    if row.parked_at is not None:
+        return False
+    if row.claim is None:
+        return now >= row.seen_at + timedelta(seconds=PAUSE_SECONDS * PAUSE_GROWTH ** max(0, row.tries - 1))
+    return row.seen_at < now - timedelta(seconds=STALE_SECONDS) or _is_gone(row.holder)
+
+
+def _failed(mine: Attempt, fault: str) -> None:
+    """Note an error, and park what has had its tries."""
+    with transaction():
+        noted = _held_by(mine).update(claim=None, holder="", seen_at=timezone.now(), fault=fault[:60])
+    if noted and mine.tries >= MOST_TRIES:
+        mine.claim, mine.fault = None, fault[:60]
+        _park(mine)
+
+
+def _park(row: Attempt) -> None:
+    kind = KINDS[row.step]
+    try:
+        with transaction():
+            still = Attempt.objects.filter(pk=row.pk, tries=row.tries, claim=row.claim, parked_at=None)
+            if not still.update(parked_at=timezone.now(), claim=None, holder=""):
+                raise Conflict("It was begun or parked in this moment.")
+            record(
+                "step.parked",
+                actor=WORKER,
+                obj=f"{kind.about}:{row.object_id}",
+                outcome="held",
+                visibility="admin",
+                step=row.step,
+                tries=row.tries,
+                fault=row.fault,
+            )
+    except Conflict:
+        return
+    logger.error("%s is parked: %s", row, row.fault or "its process died each time")
+    if kind.give_up is not None:
+        kind.give_up(row.object_id)
+        Attempt.objects.filter(pk=row.pk).delete()
+
+
+def retry(row: Attempt, *, actor: str) -> list[Next]:
+    """Let a parked step be tried again, three times. Raises Conflict where it is not parked any more."""
+    with transaction():
+        if not Attempt.objects.filter(pk=row.pk, parked_at__isnull=False).delete()[0]:
+            raise Conflict("It is not parked any more.")
+        obj = f"{KINDS[row.step].about}:{row.object_id}"
+        record("step.retry", actor=actor, obj=obj, visibility="admin", step=row.step)
+    return [Next(row.step, row.object_id, apart=True)]  # type: ignore[arg-type]  # a row's step is one of them
+
+
+def parked() -> list[Attempt]:
+    """Return what is parked and still needed, oldest first."""
+    rows = Attempt.objects.filter(parked_at__isnull=False).order_by("parked_at")
+    return [row for row in rows if row.step in KINDS and KINDS[row.step].needed(row.object_id)]
+
+
+def begun(step: str) -> list[UUID]:
+    """Return the objects on which a step was begun and has not ended well."""
+    return list(Attempt.objects.filter(step=step).values_list("object_id", flat=True))
+
+
+def parked_ids(step: str) -> list[UUID]:
+    """Return the objects on which a step is parked."""
+    return list(Attempt.objects.filter(step=step, parked_at__isnull=False).values_list("object_id", flat=True))
+
+
+def due(steps: Collection[str]) -> list[Next]:
+    """Return the steps whose process is gone, or whose error is a while ago, each once in a while."""
+    now = timezone.now()
+    late = Q(queued_at=None) | Q(queued_at__lte=now - timedelta(seconds=QUEUED_SECONDS))
+    free = [row for row in Attempt.objects.filter(late, parked_at=None, step__in=steps) if _is_free(row, now)]
+    return [
+        Next(row.step, row.object_id, apart=True)  # type: ignore[arg-type]  # a row's step is one of them
+        for row in free
+        if Attempt.objects.filter(late, pk=row.pk, claim=row.claim).update(queued_at=now)
+    ]
+
+
+def forget() -> None:
+    """Forget what nobody needs any more: its object has ended otherwise, or nobody asked again."""
+    now = timezone.now()
+    for row in Attempt.objects.all():
+        kind = KINDS.get(row.step)
+        idle = row.parked_at is not None or _is_free(row, now)
+        old = row.parked_at is None and row.seen_at < now - FORGOTTEN
+        if idle and (old or kind is None or not kind.needed(row.object_id)):
+            Attempt.objects.filter(pk=row.pk, claim=row.claim).delete()
+
+
+class _Beat:
+    """Gives the sign of life of a step that takes long, from a thread of its own."""
+
+    def __init__(self, mine: Attempt) -> None:
+        self._mine, self._done = mine, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="attempt", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._done.wait(BEAT_SECONDS):
+                try:
+                    with transaction():
+                        _held_by(self._mine).update(seen_at=timezone.now())
+                except DatabaseError:
+                    logger.exception("%s: the database does not answer", self._mine)
+        finally:
+            connection.close()
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    """Return what is common to the processes that can look whether one of them runs; nothing where that is unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{platform.node()[:60]} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _me() -> str:
+    pid = os.getpid()
+    return f"{_here()} {pid} {_started(pid)}"
+
+
+def _started(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks; nothing where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    # State and start time are the third and the twenty-second field; what was killed and not yet waited for is gone.
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _is_gone(holder: str) -> bool:
+    """Return whether a process is known to be gone; of one on another machine nothing is known."""
+    here, _, rest = holder.rpartition(" ")[0].rpartition(" ")
+    if not here or here != _here() or not rest.isdigit():
+        return False
+    return _started(int(rest)) != holder.rpartition(" ")[2]
