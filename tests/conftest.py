@@ -33,7 +33,7 @@ OWN_HUBS = {
     *("test_bad_uploads.py", "test_day_by_api.py", "test_demo.py", "test_job_kills.py", "test_round_over_tls.py"),
 }
 # Their tests are few, and each takes seconds: processes, browsers, TensorFlow.
-SLOW_FOLDERS = {"browser", "flows", "site"}
+SLOW_FOLDERS = {"browser", "chaos", "flows", "site"}
 SLOW_FILES = {
     *("test_mutations.py", "test_backbone.py", "test_h5.py", "test_training_reference.py"),
     *("test_reading_reference.py", "test_agent_disk.py", "test_agent_restart.py", "test_agent_doctor.py"),

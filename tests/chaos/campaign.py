@@ -33,10 +33,9 @@ OF_ROUNDS = tuple(
         *("publish", "run_end", "open", "finish", "write_model", "export_model", "audit", "agent"),
     }
 )
-SHORT = (
-    *("receive.committed", "inspect.before_commit", "aggregate.stored", "aggregate.before_commit"),
-    *("publish.before_commit", "publish.committed", "audit.appended", "agent.delta_kept"),
-)
+SHORT = ("receive.committed", "aggregate.stored", "publish.before_commit", "audit.appended")
+# Of two rounds, only the second is sure to get there.
+ONCE = ("run_end", "evaluation_open", "evaluation_end", "write_model", "export_model")
 Scenario = tuple[str, Callable[[Ground], dict[str, Any]]]
 
 
@@ -51,15 +50,18 @@ class Campaign:
         self.more, self.wanted, self.usual = more, list[str](), 0.0
         self._bench: jobs.Bench | None = None
 
+    def has(self, name: str) -> bool:
+        """Whether a scenario has a result."""
+        return any(one["scenario"] == name for one in self.results)
+
     def run(self, scenarios: Iterator[Scenario]) -> int:
         """Run what has no result yet; returns how many scenarios broke something."""
-        done = {one["scenario"] for one in self.results}
         folder = Path(tempfile.mkdtemp(prefix="hospintel-chaos-"))
         ground = Ground(folder, **self.more)
         try:
             self._learn(ground)
             for name, scenario in scenarios:
-                if name not in done:
+                if not self.has(name):
                     self._note(name, ground, scenario)
         finally:
             ground.close()
@@ -67,12 +69,15 @@ class Campaign:
         return sum(bool(one["violations"]) for one in self.results)
 
     def _learn(self, ground: Ground) -> None:
-        """A run without faults: its digests, and how long it takes."""
-        began = time.monotonic()
-        run = ground.start_run()
-        assert ground.until(lambda: ground.is_done(run)), ground.hub.logs()
-        self.usual = time.monotonic() - began
-        self.wanted = ground.hub.ask(ledger.digests, run)
+        """Two runs without faults: their digests, and how long it takes once everybody has their scans."""
+        for _ in range(2):
+            began = time.monotonic()
+            run = ground.start_run()
+            assert ground.until(lambda run=run: ground.is_done(run)), ground.hub.logs()
+            self.usual = time.monotonic() - began
+            made = ground.hub.ask(ledger.digests, run)
+            assert made == (self.wanted or made)
+            self.wanted = made
         assert len(self.wanted) == ROUNDS
         assert ground.check(run, self.wanted) == []
         print(f"without faults: {self.usual:.1f} s, {self.wanted[-1][:12]}", flush=True)
@@ -91,8 +96,8 @@ class Campaign:
         """All of them, those of one kind spread over the whole."""
         for repeat in range(repeats):
             for number, point in enumerate(OF_ROUNDS):
-                passes = (repeat * 7 + number) % 40 if point.startswith("audit.") else repeat % 2
-                passes = 0 if point.startswith(("run_end.", "evaluation_", "export_model.")) else passes
+                passes = (repeat * 7 + number * 3) % 25 if point.startswith("audit.") else repeat % 2
+                passes = 0 if point.split(".")[0] in ONCE else passes
                 yield f"{point}/{repeat}", self._named(point, passes)
             for point in jobs.POINTS:
                 yield f"{point}/{repeat}", self._job(point)
