@@ -8,12 +8,14 @@ from typing import Any
 from django.db.models import Count, Prefetch
 from django.utils import timezone
 
+from apps.audit.feed import as_event
+from apps.audit.models import AuditEntry
 from apps.federation.figures import Hospitals, Shown, shown
 from apps.federation.models import Agent, Evaluation, Federation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline.aggregate import FEW
 from apps.federation.pipeline.validate import by_hub
 from apps.federation.states import RUN_ACTIVE, RoundState, RunState, UpdateState, VersionState
-from apps.federation.words import Advice, counted, failure, refusal
+from apps.federation.words import FAILURES, Advice, counted, failure, refusal
 
 
 def newest_round(federation: Federation) -> Round | None:
@@ -142,7 +144,9 @@ def _evaluating_last(round_: Round) -> bool:
 def _why_paused(run: Run) -> str:
     held = ModelVersion.objects.filter(round__run=run, state=VersionState.HELD).order_by("-created_at").first()
     if held is None:
-        return "The run is paused."
+        entry = AuditEntry.objects.filter(object=f"run:{run.pk}", action="run.paused").order_by("-seq").first()
+        known = FAILURES.get("" if entry is None else str(as_event(entry)["facts"].get("reason")))
+        return "The run is paused." if known is None else f"The run is paused. {known.cause} {known.step}"
     return f"The run is paused: version {held.digest[:12]} is held until an admin publishes or rejects it."
 
 

@@ -168,7 +168,7 @@ EVENTS: Mapping[str, str] = {
     "hospital.create": "added a hospital",
     "run.start": "started a run of {rounds} rounds",
     "run.running": "resumed the run",
-    "run.paused": "paused the run",
+    "run.paused": "paused the run{because}",
     "run.done": "ended the run: all its rounds are done",
     "run.aborted": "aborted the run",
     "round.open": "opened round {number}, expecting {expected} agents",
@@ -300,6 +300,7 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known["failure"] = failure(str(facts.get("reason", ""))).cause
     known["ended"] = "withdrew an enrolment code" if facts.get("withdrawn") else "let an enrolment code expire"
     known["settings"] = _settings(facts)
+    known["because"] = f": {FAILURES[reason].cause}" if (reason := str(facts.get("reason"))) in FAILURES else ""
     return counted(told.format_map(known))
 
 

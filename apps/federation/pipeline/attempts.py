@@ -68,7 +68,7 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
         try:
             following = do(pk)
         except Exception as error:
-            _failed(mine, type(error).__name__)
+            _failed(mine, str(getattr(error, "code", "") or type(error).__name__))
             raise
     with transaction():
         _held_by(mine).delete()

@@ -1,25 +1,29 @@
 """Open the next round of a run as soon as enough agents are online."""
 
 import base64
+import logging
 import uuid
+from contextlib import suppress
 from uuid import UUID
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db import IntegrityError
 from django.utils import timezone
 
-from apps.audit.api import Conflict, record, transaction
+from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, ModelVersion, Round, Run
 from apps.federation.models.keys import HubKey
-from apps.federation.pipeline import keys
+from apps.federation.pipeline import keys, storage
 from apps.federation.pipeline.choose import Asked, awaited, choose
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState
 from hospintel_core import architectures, codecs, envelope, signing
+from hospintel_core.errors import CoreError
 from hospintel_core.failpoints import reach
 from hospintel_core.plan import Manifest, Plan, SignedManifest, sign_manifest
 from hospintel_core.weights import Schema
 
+logger = logging.getLogger(__name__)
 ATTEMPTS = 6  # 1 accepted + 5 refused a round and agent
 BODY_SLACK = 64 * 1024
 
@@ -88,9 +92,21 @@ def open_round(run_id: UUID) -> list[Next]:
     if len(published) >= run.rounds:
         return [Next("finish_run", published[-1].pk)]
     there, number = awaited(federation), len(published) + 1
-    if len(there) >= federation.min_updates:
+    if len(there) >= federation.min_updates and _is_whole(run, federation.current):
         _create_round(run, federation.current, number, choose(run, number, there))
     return []
+
+
+def _is_whole(run: Run, base: ModelVersion) -> bool:
+    """Return whether the file of the base is what was published; a run without one pauses before anybody trains."""
+    try:
+        storage.read_head(base.digest, architectures.get(run.federation.architecture).head_schema)
+    except CoreError as error:
+        logger.exception("%s cannot go on from %s: %s", run, base, error.code)
+        with suppress(Conflict), transaction():
+            advance(run, RunState.PAUSED, actor="system:round", objects=[base], reason=error.code)
+        return False
+    return True
 
 
 def _create_round(run: Run, base: ModelVersion, number: int, asked: Asked) -> None:
