@@ -22,6 +22,7 @@ CHAOS ?= var/chaos
 KILLS ?= 200
 REPEATS ?= 2
 SHORT ?=
+SERVICES ?=
 
 # One word for the shell, whatever is in it. 0, no and false mean no.
 quoted = '$(subst ','\'',$(1))'
@@ -59,8 +60,8 @@ test: $(VENV)/.dev ## the tests that need nothing but Python
 test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
 
-chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1); results in var/chaos
-	@PYTHONPATH=.:tests/flows:tests/chaos $(PY) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
+chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1 SERVICES=1); results in var/chaos
+	@PYTHONPATH=.:tests/flows:tests/chaos $(PY) $(if $(call yes,$(SERVICES)),-m tools.services $(PY)) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
 		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
 
 # What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on

@@ -1,14 +1,13 @@
 """Kill the hub's and the agents' processes at every failpoint and at random moments; see that no round is lost.
 
-    make chaos [KILLS=200] [REPEATS=2] [SHORT=1] [CHAOS=folder]
+    make chaos [KILLS=200] [REPEATS=2] [SHORT=1] [SERVICES=1] [CHAOS=folder]
 
 Each scenario is a line of CHAOS/results.jsonl (var/chaos); one that is there is not run again. The exit status is 1
-where something that must hold did not. With DATABASE_URL and REDIS_URL the hub uses those.
+where something that must hold did not. SERVICES=1 runs the hub on a private PostgreSQL and Redis.
 """
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -42,12 +41,12 @@ Scenario = tuple[str, Callable[[Ground], dict[str, Any]]]
 class Campaign:
     """Scenarios, their results in a file, and a hub that lives through them."""
 
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.file = folder / "results.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         lines = self.file.read_text().splitlines() if self.file.exists() else []
         self.results = [json.loads(line) for line in lines]
-        self.more, self.wanted, self.usual = more, list[str](), 0.0
+        self.wanted, self.usual = list[str](), 0.0
         self._bench: jobs.Bench | None = None
 
     def has(self, name: str) -> bool:
@@ -57,7 +56,7 @@ class Campaign:
     def run(self, scenarios: Iterator[Scenario]) -> int:
         """Run what has no result yet; returns how many scenarios broke something."""
         folder = Path(tempfile.mkdtemp(prefix="hospintel-chaos-"))
-        ground = Ground(folder, **self.more)
+        ground = Ground(folder)
         try:
             self._learn(ground)
             for name, scenario in scenarios:
@@ -125,11 +124,6 @@ class Campaign:
         return run
 
 
-def services() -> dict[str, str]:
-    """The services that the caller names, for the hub."""
-    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)}
-
-
 def summary(results: list[dict[str, Any]]) -> str:
     """What came of it, in one line."""
     times = sorted(one["recovery"] for one in results if one["reached"])
@@ -150,7 +144,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--short", action="store_true")
     given = parser.parse_args()
-    campaign = Campaign(given.folder, **services())
+    campaign = Campaign(given.folder)
     broken = campaign.run(campaign.short() if given.short else campaign.scenarios(given.repeats, given.kills))
     print(summary(campaign.results))
     return 1 if broken else 0

@@ -35,9 +35,9 @@ TARGETS = (
 class Ground:
     """One hub, one federation of two agents, and their failpoints."""
 
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.points = Failpoints(folder / "failpoints")
-        self.hub = Hub(folder, **self.points.environment, **more)
+        self.hub = Hub(folder, **self.points.environment)
         scans = [folder / f"scans-{number}" for number in range(AGENTS)]
         for number, one in enumerate(scans):
             draw_scans(one, PER_CLASS, seed=number)
