@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("federation", "0009_who_is_asked"),
+        ("federation", "0010_smaller_domains"),
     ]
 
     operations = [
