@@ -1,5 +1,6 @@
 """Celery: the application, and the one decorator for tasks. A task is a hint: it first claims its row."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any, Literal
 
 from celery import Celery
 from django.conf import settings
+from kombu.exceptions import OperationalError
 
 from hospintel_site import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
+logger = logging.getLogger(__name__)
 
 broker.register()
 app = Celery("hospintel")
@@ -49,3 +52,11 @@ def hub_task(queue: Literal["default", "training"] = "default", **options: Any) 
         return task
 
     return decorate
+
+
+def hand_over(task: Any, *, queue: str | None = None, **ids: str) -> None:
+    """Give a task to the workers. A broker that is away keeps nobody from going on: the tick finds what is due."""
+    try:
+        task.apply_async(kwargs=ids, queue=queue)
+    except OperationalError as error:
+        logger.warning("The broker does not answer, the tick queues %s %s later: %s", task.name, ids, error)

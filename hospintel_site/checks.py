@@ -3,29 +3,35 @@
 import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
+from django.db import connection
 from django.utils.module_loading import import_string
 
+from hospintel_site import env
 from hospintel_site.env import is_loopback
 
 SHORTEST_SECRET = 40
 SHORTEST_TOKEN = 32
+# What kombu takes where nothing is said.
+KOMBU_SECONDS = 3600
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def register_all() -> None:
     """Make `manage.py check`, and with it every command, run the checks."""
     register(all_checks, Tags.security)
+    register(keys, Tags.database)
 
 
 def all_checks(**_: Any) -> list[CheckMessage]:
     """Run all of them; Django passes arguments that we do not need."""
-    return [message for check in (addresses, secrets, tls, services, folders, middleware) for message in check()]
+    checks = (addresses, secrets, tls, services, patience, sharing, folders, middleware)
+    return [message for check in checks for message in check()]
 
 
 def addresses() -> Iterator[CheckMessage]:
@@ -150,6 +156,58 @@ def services() -> Iterator[CheckMessage]:
             hint="Set REDIS_URL, or run every process on this machine.",
             id="hospintel.W004",
         )
+
+
+def patience() -> Iterator[CheckMessage]:
+    """Redis gives a message to another worker when its time is over: by then no task may still run."""
+    if not settings.REDIS_URL:
+        return
+    from hospintel_site.celery import app  # noqa: PLC0415 - loads the tasks, which need the models
+
+    app.autodiscover_tasks(force=True)
+    again = settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("visibility_timeout", KOMBU_SECONDS)
+    for name, task in sorted(app.tasks.items()):
+        longest = task.time_limit or app.conf.task_time_limit
+        if name.startswith("celery.") or (longest and longest < again):
+            continue
+        yield Error(
+            f"Redis hands the task {name} out again after {again} s, while it may still run ({longest or 'no'} s are "
+            "its limit).",
+            hint="Give the task a time_limit below the broker's visibility_timeout (settings.py).",
+            id="hospintel.E013",
+        )
+
+
+def sharing() -> Iterator[CheckMessage]:
+    """What processes on several machines must have in common, as far as one of them can tell."""
+    host = settings.DATABASES["default"].get("HOST", "")
+    if not settings.REDIS_URL or not host or host.startswith("/") or is_loopback(host):
+        return
+    unset = [name for name in ("HOSPINTEL_STORAGE", "HOSPINTEL_KEYS") if not env.text(name)]
+    if unset:
+        yield Warning(
+            f"The database is on {host}, but without {' and '.join(unset)} this machine keeps models, sealed updates "
+            f"or keys for itself in {settings.VAR}: processes on other machines would not find them.",
+            hint="Set each to a folder that all machines share; where all processes run on this one, to a folder here.",
+            id="hospintel.W007",
+        )
+
+
+def keys(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Whether the keys that the database knows are in this machine's folder; asked with `check --database default`."""
+    from apps.federation.models import HubKey  # noqa: PLC0415 - needs the models
+    from apps.federation.pipeline.keys import are_there  # noqa: PLC0415 - as above
+
+    known = "default" in (databases or []) and HubKey._meta.db_table in connection.introspection.table_names()  # noqa: SLF001 - Django's documented way
+    if not known or not HubKey.objects.exists() or are_there():
+        return []
+    return [
+        Error(
+            f"An active key of the hub is not in {settings.KEYS}, or this account may not read it.",
+            hint="All machines of a hub share one keys folder: point HOSPINTEL_KEYS at it.",
+            id="hospintel.E014",
+        )
+    ]
 
 
 def folders() -> Iterator[CheckMessage]:

@@ -16,6 +16,7 @@ from hospintel_core.failpoints import ArmedError, arm
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
+_REDIS_SCHEMES = frozenset({"redis", "rediss"})
 # libpq's own words. A process that stands still in a transaction, or whose machine is gone, holds up all that write:
 # the server ends its transaction. Waiting ends as on SQLite, and so does a call over a network that swallows it.
 _POSTGRES_OPTIONS = {
@@ -220,6 +221,14 @@ def s3(name: str) -> S3 | None:
         secret_key=secret("AWS_SECRET_ACCESS_KEY"),
         session_token=secret("AWS_SESSION_TOKEN"),
     )
+
+
+def redis(name: str) -> str:
+    """Read the URL of a Redis; empty where there is none. Raises ImproperlyConfigured for any other URL."""
+    url = secret(name)
+    if url and (urlsplit(url).scheme not in _REDIS_SCHEMES or not urlsplit(url).hostname):
+        raise ImproperlyConfigured(f"{name} must look like redis://:password@host:6379/0.")
+    return url
 
 
 def sqlite(file: Path) -> dict[str, Any]:

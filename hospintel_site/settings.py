@@ -68,7 +68,7 @@ SECRET_KEY_FALLBACKS = env.words("HOSPINTEL_OLD_SECRET_KEYS", [])
 
 # --- Database and broker ---------------------------------------------------------------------------------------------
 DATABASE_URL = env.secret("DATABASE_URL")
-REDIS_URL = env.secret("REDIS_URL")
+REDIS_URL = env.redis("REDIS_URL")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.postgres(DATABASE_URL) if DATABASE_URL else env.sqlite(VAR / "hospintel.sqlite3")
 }
@@ -78,9 +78,20 @@ if not DATABASE_URL:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = REDIS_URL or "folder://localhost"  # broker.py; kombu warns if no host is named, and uses none
+# When a job of the workbench ends and its scans go at the latest.
+JOB_HOURS = env.integer("HOSPINTEL_JOB_HOURS", 24, low=1, high=7 * 24)
+# A task that runs longer is ended, and its process with it.
+LONGEST_JOB_SECONDS = JOB_HOURS * 3600 + 600
+CELERY_TASK_TIME_LIMIT = 2 * 3600
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
-    # Longer than any task runs: Redis hands a message out again after this time.
-    {"visibility_timeout": 6 * 3600}
+    {
+        # Redis hands a message out again after this time: longer than any task may run (checks.py).
+        "visibility_timeout": max(LONGEST_JOB_SECONDS, CELERY_TASK_TIME_LIMIT) + 600,
+        # A network that swallows everything must not hold up a request for ever.
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+    }
     if REDIS_URL
     else {
         "data_folder_in": str(QUEUE_DIR / "messages"),
@@ -97,6 +108,9 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
+# Once more, over a new connection: the one at hand may be older than the broker. Then the tick does it.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 
@@ -168,9 +182,8 @@ LOGOUT_REDIRECT_URL = "accounts:login"
 LOGIN_MINUTES = env.integer("HOSPINTEL_LOGIN_MINUTES", 15, low=1, high=24 * 60)
 LOGIN_ATTEMPTS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS", 10, low=1, high=1000)
 LOGIN_ATTEMPTS_OF_ADDRESS = env.integer("HOSPINTEL_LOGIN_ATTEMPTS_OF_ADDRESS", 100, low=1, high=100_000)
-# The workbench: how long the lease lasts without a write of its holder; when the scans of a job go at the latest.
+# The workbench: how long the lease lasts without a write of its holder.
 LEASE_MINUTES = env.integer("HOSPINTEL_LEASE_MINUTES", 60, low=1, high=24 * 60)
-JOB_HOURS = env.integer("HOSPINTEL_JOB_HOURS", 24, low=1, high=7 * 24)
 # A browser session ends after so long without a step, and at the latest after so long.
 SESSION_IDLE_SECONDS = 60 * env.integer("HOSPINTEL_SESSION_IDLE_MINUTES", 15, low=5, high=12 * 60)
 SESSION_LONGEST_SECONDS = 3600 * env.integer("HOSPINTEL_SESSION_HOURS", 12, low=1, high=7 * 24)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from apps.analyse.pipeline import read, warm
 from apps.audit.api import on_commit
-from hospintel_site.celery import app, hub_task
+from hospintel_site.celery import app, hand_over, hub_task
 
 QUEUE: Final = "default"
 
@@ -25,4 +25,4 @@ def read_scan(*, pk: str) -> None:
 
 def have_scan_read(pk: UUID) -> None:
     """Have a worker read a scan, once the caller's transaction has committed."""
-    on_commit(partial(read_scan.apply_async, kwargs={"pk": str(pk)}))
+    on_commit(partial(hand_over, read_scan, pk=str(pk)))

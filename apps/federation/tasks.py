@@ -19,7 +19,7 @@ from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validate import validate
 from apps.federation.pipeline.verify_audit import verify_audit
 from apps.federation.pipeline.write_model import write_model
-from hospintel_site.celery import hub_task
+from hospintel_site.celery import hand_over, hub_task
 from hospintel_site.logs import about
 
 logger = logging.getLogger(__name__)
@@ -76,4 +76,4 @@ def enqueue(steps: Iterable[Next]) -> None:
     """Hand steps to the workers once the caller's transaction, if there is one, has committed."""
     for item in steps:
         queue = "training" if item.step in TRAINING else "default"
-        on_commit(partial(step.apply_async, kwargs={"name": item.step, "pk": str(item.id)}, queue=queue))
+        on_commit(partial(hand_over, step, queue=queue, name=item.step, pk=str(item.id)))

@@ -12,7 +12,7 @@ from apps.federation.tasks import enqueue
 from apps.finetune.pipeline import claim, finish, jobs, upload_model
 from apps.finetune.pipeline import train as training
 from apps.finetune.pipeline.lease import expire_leases
-from hospintel_site.celery import hub_task
+from hospintel_site.celery import hand_over, hub_task
 
 # Their owner is told that it has failed, and begins anew: nothing waits for an administrator.
 attempts.KINDS["train"] = attempts.Kind("job", claim.is_waiting, claim.give_up)
@@ -40,10 +40,11 @@ def read_model(*, pk: str) -> None:
 
 def have_model_read(pk: UUID) -> None:
     """Have a worker read an uploaded model, once the caller's transaction has committed."""
-    on_commit(partial(read_model.apply_async, kwargs={"pk": str(pk)}))
+    on_commit(partial(hand_over, read_model, pk=str(pk)))
 
 
-@hub_task(queue="training", name="finetune.train")
+# The tick cancels a job that takes longer, minutes before.
+@hub_task(queue="training", name="finetune.train", time_limit=settings.LONGEST_JOB_SECONDS)
 def train(*, pk: str) -> None:
     """Do a job."""
     attempts.attempt("train", UUID(pk), training.train)
@@ -51,4 +52,4 @@ def train(*, pk: str) -> None:
 
 def have_trained(pk: UUID) -> None:
     """Have a worker do a job, once the caller's transaction has committed."""
-    on_commit(partial(train.apply_async, kwargs={"pk": str(pk)}))
+    on_commit(partial(hand_over, train, pk=str(pk)))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from apps.federation.pipeline.keys import ensure_keys
 from hospintel_site.certificates import make_test_certificate
-from hospintel_site.checks import all_checks
+from hospintel_site.checks import all_checks, keys
 
 
 def ids() -> list[str | None]:
@@ -139,11 +140,51 @@ def test_a_proxys_headers_should_come_from_the_proxy_alone(settings: Any):
 
 def test_redis_and_sqlite_do_not_fit(settings: Any):
     settings.REDIS_URL = "redis://localhost"
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": settings.LONGEST_JOB_SECONDS + 600}
     assert ids() == ["hospintel.W003"]
     settings.DATABASE_URL = "postgresql://localhost/hospintel"
     assert ids() == []
     settings.REDIS_URL = ""
     assert ids() == ["hospintel.W004"]
+
+
+def test_redis_must_wait_longer_than_any_task_may_run(settings: Any):
+    settings.REDIS_URL, settings.DATABASE_URL = "redis://localhost", "postgresql://localhost/hospintel"
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": settings.LONGEST_JOB_SECONDS}
+    (found,) = [message for message in all_checks() if message.id == "hospintel.E013"]
+    assert found.msg.startswith("Redis hands the task finetune.train out again after 87000 s")
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+    assert ids() == ["hospintel.E013"] * 4, "kombu's own hour is too short for all of them"
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("db.example.org", True), ("", False), ("/run/postgresql", False), ("127.0.0.1", False)]
+)
+def test_a_database_elsewhere_asks_for_folders_that_are_shared(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, host: str, told: bool
+):
+    settings.REDIS_URL, settings.DATABASE_URL = "redis://localhost", "postgresql://localhost/hospintel"
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": settings.LONGEST_JOB_SECONDS + 600}
+    # Not the settings fixture: pytest-django's connection is made from the same dictionary.
+    monkeypatch.setitem(settings.DATABASES, "default", {"HOST": host})
+    for name in ("HOSPINTEL_STORAGE", "HOSPINTEL_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    assert ids() == (["hospintel.W007"] if told else [])
+    monkeypatch.setenv("HOSPINTEL_STORAGE", "s3://models")
+    assert ids() == (["hospintel.W007"] if told else [])
+    monkeypatch.setenv("HOSPINTEL_KEYS", "/shared/keys")
+    assert ids() == []
+
+
+@pytest.mark.django_db
+def test_a_machine_without_the_hubs_keys_is_told(settings: Any, tmp_path: Path):
+    assert keys(["default"]) == [], "an empty database knows of none"
+    settings.KEYS = tmp_path / "keys"
+    ensure_keys()
+    assert keys(["default"]) == []
+    settings.KEYS = tmp_path / "another"
+    assert [message.id for message in keys(["default"])] == ["hospintel.E014"]
+    assert keys() == [], "without --database nothing is asked"
 
 
 def test_every_message_has_a_hint(settings: Any):

@@ -96,13 +96,16 @@ def _begin(request: HttpRequest, slug: str) -> Agent:
     try:
         agent = find_agent(request.headers.get("Authorization", ""))
         federation_of(agent, slug)
+        if heartbeat(agent, request):
+            waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING)
+            idle = waiting.exclude(all_rounds__state__in=ROUND_ACTIVE)
+            enqueue(Next("open", pk) for pk in idle.values_list("pk", flat=True))
     except Refusal as refusal:
         audit_refusal(refusal, request, agent)
         raise
-    if heartbeat(agent, request):
-        waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING)
-        idle = waiting.exclude(all_rounds__state__in=ROUND_ACTIVE)
-        enqueue(Next("open", pk) for pk in idle.values_list("pk", flat=True))
+    finally:
+        # The next step may be another thread's: this one would keep its connection, of which there are few.
+        close_old_connections()
     return agent
 
 
