@@ -28,7 +28,7 @@ SERVICES ?=
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test test-browser test-services chaos lint docs wheel bench screenshots clean lock
+.PHONY: help demo run test test-browser test-services chaos guards lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -71,6 +71,9 @@ NOT_SERVED := $(addprefix --ignore=,tests/flows/test_demo.py $(patsubst %,tests/
 
 test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts
 	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(SERVED) $(NOT_SERVED)
+
+guards: $(VENV)/.dev ## take each guard out of a copy of the tree and see that its test fails
+	@$(PY) -m tools.guards
 
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .
