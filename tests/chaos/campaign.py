@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Campaign:
         """Whether a scenario has a result."""
         return any(one["scenario"] == name for one in self.results)
 
-    def run(self, scenarios: Iterator[Scenario]) -> int:
+    def run(self, scenarios: Iterable[Scenario]) -> int:
         """Run what has no result yet; returns how many scenarios broke something."""
         folder = Path(tempfile.mkdtemp(prefix="hospintel-chaos-"))
         ground = Ground(folder)
@@ -91,18 +91,20 @@ class Campaign:
         if result["violations"]:
             (self.file.parent / f"{name.replace('/', '-')}.log").write_text(ground.hub.logs())
 
-    def scenarios(self, repeats: int, kills: int) -> Iterator[Scenario]:
-        """All of them, those of one kind spread over the whole."""
-        for repeat in range(repeats):
-            for number, point in enumerate(OF_ROUNDS):
-                passes = (repeat * 7 + number * 3) % 25 if point.startswith("audit.") else repeat % 2
-                passes = 0 if point.split(".")[0] in ONCE else passes
-                yield f"{point}/{repeat}", self._named(point, passes)
-            for point in jobs.POINTS:
-                yield f"{point}/{repeat}", self._job(point)
-            share = range(repeat * kills // repeats, (repeat + 1) * kills // repeats)
-            for seed in share:
-                yield f"random/{seed}", self._random(seed)
+    def scenarios(self, repeats: int, kills: int) -> list[Scenario]:
+        """All of them, the random ones spread over the whole: wherever it is cut off, there is some of each kind."""
+        chosen = [scenario for repeat in range(repeats) for scenario in self._at_points(repeat)]
+        by_chance: list[Scenario] = [(f"random/{seed}", self._random(seed)) for seed in range(kills)]
+        places = [((number + 0.5) / len(part), one) for part in (chosen, by_chance) for number, one in enumerate(part)]
+        return [one for _, one in sorted(places, key=lambda place: place[0])]
+
+    def _at_points(self, repeat: int) -> Iterator[Scenario]:
+        for number, point in enumerate(OF_ROUNDS):
+            passes = (repeat * 7 + number * 3) % 25 if point.startswith("audit.") else repeat % 2
+            passes = 0 if point.split(".")[0] in ONCE else passes
+            yield f"{point}/{repeat}", self._named(point, passes)
+        for point in jobs.POINTS:
+            yield f"{point}/{repeat}", self._job(point)
 
     def short(self) -> Iterator[Scenario]:
         """A minute's worth."""
