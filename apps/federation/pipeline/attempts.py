@@ -29,7 +29,8 @@ from apps.federation.pipeline.step import Next
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
 MOST_TRIES = 3
-BEAT_SECONDS, STALE_SECONDS = 5.0, 20
+# Loading TensorFlow may hold a process up. Where it is gone on this machine, nobody waits for that.
+BEAT_SECONDS, STALE_SECONDS = 5.0, 30
 # After an error (a storage that is away, say) the next try waits 15 s, the one after it a minute.
 PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
 QUEUED_SECONDS = 15
