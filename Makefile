@@ -61,7 +61,7 @@ test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
 
 chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1 SERVICES=1); results in var/chaos
-	@PYTHONPATH=.:tests/flows:tests/chaos $(PY) $(if $(call yes,$(SERVICES)),-m tools.services $(PY)) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
+	@PYTHONPATH=.:tests/federation:tests/flows:tests/chaos $(PY) $(if $(call yes,$(SERVICES)),-m tools.services $(PY)) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
 		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
 
 # What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on

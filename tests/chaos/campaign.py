@@ -18,6 +18,7 @@ from typing import Any
 
 import jobs
 import ledger
+import uploads
 from ground import ROUNDS, Ground, at_random, named
 
 from hospintel_core.failpoints import POINTS
@@ -104,7 +105,9 @@ class Campaign:
             passes = 0 if point.split(".")[0] in ONCE else passes
             yield f"{point}/{repeat}", self._named(point, passes)
         for point in jobs.POINTS:
-            yield f"{point}/{repeat}", self._job(point)
+            yield f"{point}/{repeat}", self._on_bench(point, jobs.Bench.run)
+        for point, kind in uploads.KINDS.items():
+            yield f"{point}/{repeat}", self._on_bench(point, kind)
 
     def short(self) -> Iterator[Scenario]:
         """A minute's worth."""
@@ -117,11 +120,13 @@ class Campaign:
     def _random(self, seed: int) -> Callable[[Ground], dict[str, Any]]:
         return lambda ground: at_random(ground, seed, self.usual, self.wanted)
 
-    def _job(self, point: str) -> Callable[[Ground], dict[str, Any]]:
+    def _on_bench(
+        self, point: str, kind: Callable[[jobs.Bench, str], dict[str, Any]]
+    ) -> Callable[[Ground], dict[str, Any]]:
         def run(ground: Ground) -> dict[str, Any]:
             if self._bench is None:
                 self._bench = jobs.Bench(ground)
-            return self._bench.run(point)
+            return kind(self._bench, point)
 
         return run
 

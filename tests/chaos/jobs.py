@@ -1,6 +1,7 @@
 """Fine-tuning jobs in which somebody dies: the doctor's program tries again until it has an answer."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -46,12 +47,16 @@ class Bench:
 
     def run(self, point: str) -> dict[str, Any]:
         """Lease, job, scans, training, proposal, lease back; somebody dies at the point."""
+        return self.with_kill(point, PER_CLASS if point == "train.scan_read" else 0, self._through)
+
+    def with_kill(self, point: str, passes: int, through: Callable[[], list[str]]) -> dict[str, Any]:
+        """Do something in which somebody dies at the point; `through` returns what does not hold after it."""
         self.number += 1
         points, began = self.ground.points, time.monotonic()
         found: list[str] = []
-        points.arm(point, PER_CLASS if point == "train.scan_read" else 0, "kill")
+        points.arm(point, passes, "kill")
         try:
-            found = self._through(began)
+            found = through()
         except TimeoutError as error:
             found = [f"in vain: {error}"]
         finally:
@@ -64,18 +69,18 @@ class Bench:
         times = {"seconds": round(time.monotonic() - began, 1), "recovery": round(recovery, 1)}
         return {"reached": reached, **times, "violations": found}
 
-    def _through(self, began: float) -> list[str]:
-        hub, said = self.ground.hub, "json"
-        self.call("POST", "/api/v1/lease", **{said: {}})
-        job = str(self.call("POST", "/api/v1/jobs", **{said: {}}).json()["id"])
+    def _through(self) -> list[str]:
+        hub = self.ground.hub
+        self.call("POST", "/api/v1/lease", json={})
+        job = str(self.call("POST", "/api/v1/jobs", json={}).json()["id"])
         for label, name in enumerate(CLASSES):
             files = [("file", (f"{one}.png", scan(self.number, label, one))) for one in range(PER_CLASS)]
             self.call("POST", f"/api/v1/jobs/{job}/scans", files=files, data={"class_name": name})
         # An answer that the hub could not give any more is asked for again: 409 says that it was done.
         wanted = hub.ask(office.head_of_job, job, EPOCHS)
-        self.call("POST", f"/api/v1/jobs/{job}/train", 409, **{said: {"epochs": EPOCHS}})
+        self.call("POST", f"/api/v1/jobs/{job}/train", 409, json={"epochs": EPOCHS})
         self._until(job, lambda told: told["state"] in {"DONE", "FAILED", "CANCELLED"} and told["erased_at"], "the end")
-        self.call("POST", f"/api/v1/jobs/{job}/propose", 409, **{said: {"note": "chaos"}})
+        self.call("POST", f"/api/v1/jobs/{job}/propose", 409, json={"note": "chaos"})
         self.call("DELETE", "/api/v1/lease", 409)
         return hub.ask(ledger.job_violations, job, SCANS, wanted)
 

@@ -147,3 +147,81 @@ def job_violations(job: str, scans: int, wanted: str) -> list[str]:
     if not verify().ok:
         found.append("the audit does not hold")
     return found
+
+
+def live_uploads() -> int:
+    """How many uploaded models wait for a worker."""
+    from apps.finetune.models import ModelUpload
+    from apps.finetune.states import MODEL_UPLOAD_LIVE
+
+    return ModelUpload.objects.filter(state__in=MODEL_UPLOAD_LIVE).count()
+
+
+def upload_violations(digest: str) -> list[str]:
+    """What does not hold of a model that was handed in: it waits for review, once; then it is rejected."""
+    from apps.audit.models import AuditEntry
+    from apps.federation.models import ModelVersion
+    from apps.federation.pipeline.review import reject
+
+    rows = list(ModelVersion.objects.filter(digest=digest, source="UPLOAD"))
+    found = [] if [one.state for one in rows] == ["HELD"] else [f"versions of it: {[one.state for one in rows]}"]
+    for one in rows:
+        entries = AuditEntry.objects.filter(object=f"version:{one.pk}", action="version.propose").count()
+        found += [] if entries == 1 else [f"proposed {entries} times"]
+        reject(one, actor=ADMIN)
+    return found
+
+
+def use_validation_set(seed: int) -> str:
+    """Bring a validation set and have it prepared; returns its id."""
+    import io
+
+    import validating
+
+    from apps.accounts.models import Role, User
+    from apps.federation.models import Federation
+    from apps.federation.pipeline import validation
+    from apps.federation.tasks import enqueue
+
+    admin, _ = User.objects.get_or_create(username="chaos-admin", role=Role.ADMIN)
+    files = [("scans.zip", io.BytesIO(validating.zipped(seed=seed)))]
+    found, _ = validation.add(admin, Federation.objects.get(pk="brain-mri"), files, label=None)
+    enqueue(validation.use(found, actor=ADMIN))
+    return str(found.pk)
+
+
+def set_is_measured(pk: str) -> bool:
+    """Whether the set is in use, and the current version was measured on it."""
+    from apps.federation.models import ValidationReport, ValidationSet
+
+    ready = ValidationSet.objects.filter(pk=pk, state="READY").exists()
+    return ready and ValidationReport.objects.filter(validation_set=pk).exists()
+
+
+def set_violations(pk: str) -> list[str]:
+    """What does not hold of a validation set that was used; then it is deleted."""
+    from apps.audit.models import AuditEntry
+    from apps.federation.models import ValidationReport, ValidationSet
+    from apps.federation.pipeline import validation
+
+    found = ValidationSet.objects.get(pk=pk)
+    entries = AuditEntry.objects.filter(object=f"validation_set:{pk}", action="validation_set.ready").count()
+    reports = ValidationReport.objects.filter(validation_set=pk).count()
+    validation.delete(found, actor=ADMIN)
+    return [] if (entries, reports) == (1, 1) else [f"in use by {entries} entries, {reports} reports"]
+
+
+def ask_for_verification() -> None:
+    """Have the audit verified."""
+    from apps.federation.pipeline import verify_audit
+    from apps.federation.tasks import enqueue
+
+    enqueue(verify_audit.ask(actor=ADMIN))
+
+
+def verifications() -> tuple[int, int]:
+    """How often the audit was to be verified, and how often it was."""
+    from apps.audit.models import AuditEntry
+
+    count = AuditEntry.objects.filter
+    return count(action="audit.verify").count(), count(action="audit.verified").count()
