@@ -1,26 +1,54 @@
 """Request bodies that lie on the disk are handed to the application piece by piece.
 
-Daphne reads a body into the application's queue as soon as the request is there: whole, whatever its size.
+Daphne reads a body into the application's queue as soon as the request is there: whole, whatever its size. Django then
+writes it to a temporary file of its own.
 """
 
+import errno
+import json
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, BinaryIO
+
+logger = logging.getLogger(__name__)
 
 PIECE = 64 * 1024
 # Under this name the server puts the body into the scope.
 KEY = "hospintel.body"
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL_CODE = "hub_disk_full"
+FULL_DETAIL = "The hub's disk is full. Its admin has to make room; try again later."
 
 
 def piecewise(application: Any) -> Any:
-    """Return the application with a `receive` that reads the body in the scope, where there is one, as it is asked."""
+    """Return the application with a `receive` that reads the body in the scope, where there is one, as it is asked.
+
+    A body for which the disk has no room is answered with 507: nothing of the application has begun by then.
+    """
 
     async def run(scope: Message, receive: Receive, send: Any) -> Any:
         body = scope.pop(KEY, None)
-        return await application(scope, receive if body is None else _reading(body, receive), send)
+        if body is None:
+            return await application(scope, receive, send)
+        try:
+            return await application(scope, _reading(body, receive), send)
+        except OSError as error:
+            # Django's views answer their own: what comes here was raised before one was asked.
+            if error.errno not in DISK_FULL:
+                raise
+        logger.error("The disk of the folder for temporary files is full")
+        return await _answer_full(send)
 
     return run
+
+
+async def _answer_full(send: Any) -> None:
+    headers = [(b"Content-Type", b"application/json"), (b"Connection", b"close")]
+    await send({"type": "http.response.start", "status": HTTPStatus.INSUFFICIENT_STORAGE, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"code": FULL_CODE, "detail": FULL_DETAIL}).encode()})
 
 
 def _reading(body: BinaryIO, receive: Receive) -> Receive:

@@ -8,16 +8,22 @@ from django.core.exceptions import TooManyFilesSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
+from hospintel_site.bodies import FULL_CODE, FULL_DETAIL
+from hospintel_site.uploads import NoRoomError
+
 _TEXTS = {
     400: ("bad_request", "The request cannot be understood."),
     403: ("permission_denied", "You may not do this."),
     404: ("not_found", "Not found."),
+    507: (FULL_CODE, FULL_DETAIL),
     500: ("internal_error", "Something went wrong on our side. It has been logged."),
 }
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Answer 400; to who sent too many files at a time, with how many may come."""
+    """Answer 400; to who sent too many files at a time, with how many may come; 507 where the disk is full."""
+    if isinstance(exception, NoRoomError):
+        return _answer(request, HTTPStatus.INSUFFICIENT_STORAGE)
     if isinstance(exception, TooManyFilesSent):
         most = settings.DATA_UPLOAD_MAX_NUMBER_FILES
         return _answer(request, 400, f"At most {most} files come at a time; a zip file holds more.")
@@ -51,5 +57,5 @@ def _answer(request: HttpRequest, status: int, detail: str = "") -> HttpResponse
         return JsonResponse({"code": code, "detail": detail}, status=status)
     context: dict[str, Any] = {"status": status, "detail": detail}
     # Without the request, whose user would be read from a database that may be what has failed.
-    page = render_to_string("error.html", context, None if status == HTTPStatus.INTERNAL_SERVER_ERROR else request)
+    page = render_to_string("error.html", context, None if status >= HTTPStatus.INTERNAL_SERVER_ERROR else request)
     return HttpResponse(page, status=status)

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
@@ -34,6 +35,7 @@ def settings_for(form: str, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"faults": {"()": "hospintel_site.logs.Faults"}},
         "formatters": {
             LINE: {"format": "%(levelname)s %(name)s: %(message)s"},
             JSON: {"()": "hospintel_site.logs.JsonFormatter"},
@@ -42,13 +44,21 @@ def settings_for(form: str, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             # A line for each 4xx and each wrong Host would let strangers write our log; the audit counts what matters.
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["faults"]},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             ACCESS: {"level": own},
             TASKS: {"level": own},
             OUTPUT: {"level": own},
         },
     }
+
+
+class Faults(logging.Filter):
+    """Of requests that are answered with 5xx, those that are faults: with 503 the hub asks to come again later."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether somebody should look into it."""
+        return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 @contextmanager

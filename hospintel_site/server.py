@@ -34,7 +34,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import datetimeToString
 
-from hospintel_site.bodies import KEY, piecewise
+from hospintel_site.bodies import DISK_FULL, FULL_CODE, FULL_DETAIL, KEY, piecewise
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
 from hospintel_site.limits import DEFAULT, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
@@ -102,11 +102,24 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         if self._received > self._cap:
             self._refuse_size()
         else:
-            self.content.write(data)
+            self._or_full(self.content.write, data)
+
+    def _or_full(self, step: Callable[..., object], *args: object) -> None:
+        """Do what may need room on the disk; where there is none the request is refused."""
+        try:
+            step(*args)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the code says it all
+            self._refuse(b"507 Insufficient Storage", FULL_CODE, FULL_DETAIL)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
         """Hand the complete request on; a refused one has been answered."""
         _cancel(self._deadline)
+        if not self._refused:
+            # What is still in the file's buffer is written now.
+            self._or_full(self.content.seek, 0)
         if not self._refused:
             super().requestReceived(command, path, version)
 

@@ -3,11 +3,23 @@
 Django's own handler gives each a name in the folder for temporary files, where the scan of a patient would stay.
 """
 
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
+
+from hospintel_site.bodies import DISK_FULL
+
+logger = logging.getLogger(__name__)
+
+
+class NoRoomError(BadRequest):
+    """The disk of the folder for temporary files is full: 507, `hub_disk_full`."""
 
 
 class UnnamedFileUploadHandler(FileUploadHandler):
@@ -18,20 +30,47 @@ class UnnamedFileUploadHandler(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file."""
         super().new_file(*args, **kwargs)
-        content = tempfile.TemporaryFile()  # noqa: SIM115 - the request closes its files
-        self.file = UploadedFile(content, self.file_name, self.content_type, 0, self.charset, self.content_type_extra)
+        with _room():
+            self.content = tempfile.TemporaryFile()  # noqa: SIM115 - the request closes its files
+        self.file = UploadedFile(
+            self.content, self.file_name, self.content_type, 0, self.charset, self.content_type_extra
+        )
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:  # noqa: ARG002 - Django's signature
         """Write a piece of it."""
-        self.file.write(raw_data)
+        with self._written():
+            self.file.write(raw_data)
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """Return the whole, to be read from its beginning."""
-        self.file.seek(0)
+        with self._written():
+            self.file.seek(0)
         self.file.size = file_size
         return self.file
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            with _room():
+                yield
+        except NoRoomError:
+            # Closing the file would write what is in its buffer, and fail once more.
+            self.content.raw.close()
+            raise
 
     def upload_interrupted(self) -> None:
         """Let go of what has come so far."""
         if hasattr(self, "file"):
             self.file.close()
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Do what takes room on the disk. Raises NoRoomError where there is none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the code says it all
+        raise NoRoomError from error

@@ -117,8 +117,9 @@ function connect() {
       window.location.reload();
       return;
     }
-    // Later tries that fail say nothing: asking does, and knows whether the hub answers at all.
-    if (isOpen || !line.dataset.live) say("off", "Reconnecting");
+    // The first try of a page that was just loaded may fail by chance: it goes on connecting. Later tries that fail say
+    // nothing: asking does, and knows whether the hub answers at all.
+    if (isOpen || (retry > 0 && !line.dataset.live)) say("off", "Reconnecting");
     isOpen = false;
     if (pollTimer === null) pollLater();
     retry += 1;

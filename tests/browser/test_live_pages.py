@@ -37,6 +37,40 @@ def test_a_run_of_two_rounds_finishes_on_the_page_without_reloading(window: Wind
     assert is_the_same(page)
 
 
+WATCH = """
+    window.said = [];
+    document.addEventListener("DOMContentLoaded", () => {
+        const words = document.querySelector("[data-live-text]");
+        if (!words) return;
+        window.said.push(words.textContent);
+        const more = { childList: true, characterData: true, subtree: true };
+        new MutationObserver(() => window.said.push(words.textContent)).observe(words, more);
+    });
+"""
+
+
+@pytest.mark.parametrize(
+    ("failures", "said"), [(1, ["Connecting", "Live"]), (2, ["Connecting", "Reconnecting", "Live"])]
+)
+def test_a_page_that_was_just_loaded_connects_and_does_not_reconnect(
+    window: Window, failures: int, said: list[str]
+) -> None:
+    page = window().new_page()
+    sign_in(page, "alice")
+    live(page)
+    tries: list[WebSocketRoute] = []
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        tries.append(socket)
+        socket.close() if len(tries) <= failures else socket.connect_to_server()
+
+    page.route_web_socket("**/ws/events/", pass_on)
+    page.add_init_script(WATCH)
+    page.reload()
+    expect(page.locator(".live")).to_have_attribute("data-live", "on", timeout=120_000)
+    assert page.evaluate("window.said") == said
+
+
 def test_without_its_socket_a_page_still_learns_what_happens(window: Window, hub: Hub) -> None:
     page = window().new_page()
     sockets: list[WebSocketRoute] = []

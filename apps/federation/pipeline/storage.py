@@ -1,6 +1,5 @@
 """Files of the hub: heads by digest, sealed updates; what the rest of the hub asks of `objects.py`."""
 
-import errno
 import logging
 import time
 from contextlib import suppress
@@ -15,11 +14,12 @@ from apps.federation.pipeline.objects import Objects, StorageAwayError, Stored
 from apps.federation.pipeline.step import Refusal
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
+from hospintel_site import bodies
 
 logger = logging.getLogger(__name__)
 WANT_SECONDS = 15
 PROBE_SECONDS = 5
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL = bodies.DISK_FULL
 
 
 class StorageError(CoreError):
@@ -68,7 +68,7 @@ def disk_refusal(error: OSError) -> Refusal:
     if error.errno not in DISK_FULL:
         raise error
     logger.error("The disk of the upload folder is full")
-    return Refusal("hub_disk_full", "The hub's disk is full. Its admin has to make room; try again later.", 507)
+    return Refusal(bodies.FULL_CODE, bodies.FULL_DETAIL, 507)
 
 
 def head_name(digest: str) -> str:
