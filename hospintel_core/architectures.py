@@ -3,6 +3,7 @@
 A federation names an architecture; nothing about a model's shape ever comes from the network.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -129,3 +130,11 @@ def _unit_interval(bits: np.random.PCG64, shape: tuple[int, int]) -> npt.NDArray
     """Float32 values k / 2**24 in [0, 1)."""
     raw = bits.random_raw(shape[0] * shape[1])
     return ((raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+
+
+def class_word(name: str) -> str:
+    """Return what people call a class."""
+    return _CLASS_WORDS.get(name, name.capitalize())
+
+
+_CLASS_WORDS: Mapping[str, str] = {"notumor": "No tumor"}

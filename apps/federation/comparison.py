@@ -7,7 +7,7 @@ from apps.federation.figures import Hospitals, Share, VersionFigures, figures_of
 from apps.federation.models import ModelVersion, ValidationReport
 from apps.federation.pipeline.evaluate import pooled
 from apps.federation.versions import called, measured_as
-from apps.federation.words import class_word
+from hospintel_core.architectures import class_word
 from hospintel_core.metrics import difference_interval
 from hospintel_core.report import Report
 

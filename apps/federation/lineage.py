@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from apps.federation.figures import Hospitals, Shown, shown
 from apps.federation.models import Evaluation, Federation, ModelVersion
+from apps.federation.pipeline.review import decision_of
 from apps.federation.queries import WORSE, told_verdict
 from apps.federation.states import VersionState
 from apps.federation.versions import called, source_of, state_of
@@ -182,9 +183,16 @@ def _node(version: ModelVersion, lane: int, row: int, hospitals: Hospitals, *, o
         source="" if rolled_back else source_of(version),
         parent=called(version.parent) if version.parent is not None and not rolled_back else "",
         measured=shown(version, hospitals),
-        why=told_verdict(version, hospitals) if rolled_back or version.number is None else "",
+        why=_why(version, hospitals),
         alarm=WORSE.capitalize() if version.alarm else "",
     )
+
+
+def _why(version: ModelVersion, hospitals: Hospitals) -> str:
+    """Return why a version stands where it does: its verdict, or, of one that a person published, what they said."""
+    if version.source == ModelVersion.Source.ROLLBACK or version.number is None:
+        return told_verdict(version, hospitals)
+    return ": ".join(filter(None, decision_of(version.verdict)))
 
 
 def _said(nodes: Sequence[Node], trunk: set[UUID]) -> str:

@@ -10,7 +10,7 @@ from apps.federation.models import ModelVersion
 from apps.federation.news import names_of
 from apps.federation.pipeline.validate import reports_of
 from apps.federation.queries import VersionRow
-from apps.federation.words import class_word
+from hospintel_core.architectures import class_word
 from hospintel_core.report import Report
 
 HELD_OUT, ON_SET = "scans that the job held out", "the hub's validation set"

@@ -11,6 +11,7 @@ from apps.federation.figures import Hospitals
 from apps.federation.models import Evaluation, Federation, ModelVersion, Update
 from apps.federation.news import names_of
 from apps.federation.pipeline.propose import PROPOSALS
+from apps.federation.pipeline.review import decision_of
 from apps.federation.queries import told_verdict
 from apps.federation.states import UpdateState, VersionState
 from hospintel_core.plan import Plan
@@ -61,6 +62,7 @@ class Facts:
     plan: str
     hospitals: tuple[str, ...]
     verdict: str
+    reason: str
 
 
 def facts_of(version: ModelVersion, reader: User, hospitals: Hospitals) -> Facts:
@@ -80,6 +82,7 @@ def facts_of(version: ModelVersion, reader: User, hospitals: Hospitals) -> Facts
         plan=_plan(Plan.from_dict(version.round.run.plan)) if version.round else "",
         hospitals=tuple(_hospitals(version)),
         verdict=told_verdict(version, hospitals),
+        reason=decision_of(version.verdict)[1],
     )
 
 

@@ -147,14 +147,6 @@ SETTINGS: Mapping[str, str] = {
 Facts = Mapping[str, Any]
 
 
-def class_word(name: str) -> str:
-    """Return what people call a class."""
-    return _CLASSES.get(name, name.capitalize())
-
-
-_CLASSES: Mapping[str, str] = {"notumor": "No tumor"}
-
-
 # The names in braces are facts of the entry, and `of`, `refusal`, `failure` and `settings` made of them.
 EVENTS: Mapping[str, str] = {
     "agent.enrol": "enrolled an agent",

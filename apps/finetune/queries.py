@@ -1,5 +1,6 @@
 """Which jobs and scans a person may see, and what is told of them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from apps.accounts.models import User
@@ -14,6 +15,7 @@ from hospintel_core.metrics import wilson_interval
 from hospintel_core.report import Report
 
 SHOWN = 50
+HUB_SET = "the hub's validation set"
 
 
 def jobs_of(user: User, federation: Federation | None = None) -> Any:
@@ -131,8 +133,22 @@ def counts_of(job: Job) -> list[tuple[str, int]]:
     return [(name, labels.count(index)) for index, name in enumerate(names)] + unnamed
 
 
-def confusions_of(job: Job) -> list[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
-    """Return the confusion counts before and after: class (the truth) and how often it was taken for each."""
-    found = [(which, measured(job, which)) for which in ("before", "after")]
-    names = job.federation.classes
-    return [(which, list(zip(names, report.confusion, strict=True))) for which, report in found if report is not None]
+@dataclass(frozen=True)
+class Confusion:
+    """What was taken for what: `rows` has each class (the truth) and how often it was taken for each."""
+
+    id: str
+    which: str
+    scans: str
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def confusions_of(job: Job) -> list[Confusion]:
+    """Return the confusion counts before and after, on the scans held out and, where there was one, the hub's set."""
+    names, found = job.federation.classes, []
+    for part, suffix, scans in (("held_out", "", "the scans held out"), ("validation", "-hub", HUB_SET)):
+        for which in ("before", "after"):
+            if (report := measured(job, which, part)) is not None:
+                rows = tuple(zip(names, report.confusion, strict=True))
+                found.append(Confusion(f"{which}{suffix}", which, scans, rows))
+    return found

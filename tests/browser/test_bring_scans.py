@@ -14,9 +14,8 @@ from playwright.sync_api import Page, Request, expect
 from portal import Window, live, sign_in
 from test_every_page import PHONE, findings, focus_by_tab
 
-from apps.federation.words import class_word
 from hospintel_core import phantoms
-from hospintel_core.architectures import CLASSES
+from hospintel_core.architectures import CLASSES, class_word
 
 PER_CLASS = 20
 TOLD_MS = 60_000

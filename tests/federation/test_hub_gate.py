@@ -100,11 +100,11 @@ def test_only_what_the_reporters_measured_on_the_base_is_compared(hub, north, so
     south.take_part(measured=report(10))
     hub.work()
     evaluate(hub, (north, report(5)))
-    assert verdict_of(round_) == ("PUBLISHED", "accuracy 0.5000 on 10 scans of 1 agents, base 0.5000")
+    assert verdict_of(round_) == ("PUBLISHED", "accuracy 0.5000 on 10 scans of 1 agent, base 0.5000")
 
 
 @pytest.mark.parametrize(
-    ("reports", "verdict"), [(1, "accuracy 0.9000 on 10 scans of 1 agents, base 0.8000"), (0, "not evaluated")]
+    ("reports", "verdict"), [(1, "accuracy 0.9000 on 10 scans of 1 agent, base 0.8000"), (0, "not evaluated")]
 )
 def test_the_gate_decides_at_its_deadline_with_what_it_has(hub, north, gated, reports, verdict):
     evaluate(hub, *[(north, report(9))] * reports)

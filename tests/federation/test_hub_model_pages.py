@@ -102,6 +102,8 @@ def test_what_a_proposals_job_measured_is_for_its_author_and_those_who_decide(hu
     do(cast.admin, f"/models/{version.pk}/publish", reason="better")
     page = see(cast.admin, "/models/")
     assert "proposed by north_doctor; published by an admin: better by admin" in page
+    assert "Their reason “better”" in see(cast.admin, f"/models/{version.pk}/")
+    assert "published by an admin: better, fine-tune" in see(cast.admin, "/models/lineage/")
 
 
 def test_an_author_finds_no_buttons_on_their_own_proposal(hub, cast):

@@ -12,6 +12,7 @@ from typing_in import typed
 
 from apps.federation import queries
 from apps.federation.models import ModelVersion
+from apps.federation.pipeline.review import decision_of
 
 
 def sign_in(user, **options):
@@ -193,3 +194,21 @@ def test_a_run_is_steered_by_command(hub, north, south):
     assert typed("run", "abort")[0] == f"{run.pk} is ABORTED\n"
     hub.work()
     assert hub.current_round().reason == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "decided"),
+    [
+        ("not evaluated", ("", "")),
+        ("proposed by ann", ("", "")),
+        ("proposed by ann; published by an admin", ("published by an admin", "")),
+        ("accuracy 0.5; rejected by an admin: too few; from one", ("rejected by an admin", "too few; from one")),
+        ("rolled back to version 12: as: it was", ("rolled back to version 12", "as: it was")),
+        (
+            "a; published by an admin: b; rejected by an admin: c",
+            ("published by an admin", "b; rejected by an admin: c"),
+        ),
+    ],
+)
+def test_a_verdict_tells_who_decided_and_why(verdict, decided):
+    assert decision_of(verdict) == decided

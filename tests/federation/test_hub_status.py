@@ -277,6 +277,6 @@ def test_what_fewer_than_three_hospitals_measured_is_their_own(judged_by_north, 
 
 
 def test_an_alarms_figures_are_for_admins(hub, cast):
-    hub.federation.versions.update(alarm="accuracy 0.1234, its parent had 0.8000 with the same 1 agents")
+    hub.federation.versions.update(alarm="accuracy 0.1234, its parent had 0.8000 with the same 1 agent")
     assert queries.version_rows(hub.federation, own_hospitals(cast.admin))[0].alarm.startswith("accuracy 0.1234")
     assert queries.version_rows(hub.federation, own_hospitals(cast.reader))[0].alarm == "worse than its parent"

@@ -110,13 +110,14 @@ def test_a_real_round_is_measured_on_the_set_and_its_figures_are_kept(hub, cast,
     assert entry["facts"] == {"right": row.correct, "scans": row.n}
 
 
-def test_a_candidate_that_loses_a_class_is_held_and_the_class_is_named(hub, north, south, found):
+@pytest.mark.parametrize(("label", "name"), [(0, "glioma"), (2, "no tumor")])
+def test_a_candidate_that_loses_a_class_is_held_and_the_class_is_named(hub, north, south, found, label, name):
     base = reports_of(hub.federation.current)[1]
-    assert base.confusion[0][0] >= 2
-    round_, version = candidate(hub, north, south, blind_to(current_head(hub), 0))
+    assert base.confusion[label][label] >= 2
+    round_, version = candidate(hub, north, south, blind_to(current_head(hub), label))
     state, verdict = gated(hub, round_)
     assert state == "HELD"
-    assert f"worse at glioma: 0 of {LEAST}, base {base.confusion[0][0]}" in verdict
+    assert f"worse at {name}: 0 of {LEAST}, base {base.confusion[label][label]}" in verdict
     assert f"scans right, base {base.correct}" in verdict
     round_.run.refresh_from_db()
     assert round_.run.state == "PAUSED"

@@ -1,5 +1,6 @@
 """Jobs: scans that are kept sealed and go, what is trained of them, and what is refused."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,11 @@ def test_a_job_is_measured_on_the_hubs_validation_set_too(hub: Any, cast: Any, j
     assert (told[0]["n"], told[0]["after"]["accuracy"]) == (found.total, after.accuracy)
     page = signed_in(doctor).get(f"/workbench/{job.pk}/").content.decode()
     assert "Before and after, on the hub" in page
+    for report, place in ((before, "before-hub"), (after, "after-hub")):
+        table = page.partition(f'id="table-{place}"')[2].partition("</table>")[0]
+        cells = [int(cell) for cell in re.findall(r"<td[^>]*>(\d+)</td>", table)]
+        assert cells == [count for row in report.confusion for count in row]
+        assert sum(cells) == found.total
     version, following = jobs.propose(job)
     assert version.report == {"held_out": job.report["held_out"]}
     hub.run(following)

@@ -107,7 +107,7 @@ def _verdict(version: ModelVersion, reporters: set[UUID]) -> str:
     found = measured(version, reporters)
     if found.accuracy is None:
         return NOT_EVALUATED
-    text = f"accuracy {found.accuracy:.4f} on {found.n} scans of {found.agents} agents"
+    text = f"accuracy {found.accuracy:.4f} on {_many(found.n, 'scan')} of {_many(found.agents, 'agent')}"
     both, _, before = _with_parent(version, reporters)
     if before is None:
         return text
@@ -127,7 +127,11 @@ def _loss(version: ModelVersion, reporters: set[UUID]) -> str | None:
     both, now, before = _with_parent(version, reporters)
     if now is None or before is None or now >= before - version.federation.gate_margin:
         return None
-    return f"accuracy {now:.4f}, its parent had {before:.4f} with the same {both} agents"
+    return f"accuracy {now:.4f}, its parent had {before:.4f} with the same {_many(both, 'agent')}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def open_evaluation(round_: Round) -> None:

@@ -3,6 +3,8 @@
 Nobody decides about their own. A run that the gate paused is resumed by itself.
 """
 
+import re
+
 from apps.audit.api import Conflict, advance, deny, transaction
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline.publish import publish
@@ -10,6 +12,8 @@ from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 
 MOST_REASON = 80
+_DECISIONS = r"(?:published|rejected) by an admin|rolled back to version \d+"
+_DECISION = re.compile(rf"(?:^|; )({_DECISIONS})(?:: (.*))?$", re.DOTALL)
 
 
 def with_reason(text: str, reason: str) -> str:
@@ -22,6 +26,12 @@ def with_reason(text: str, reason: str) -> str:
     if len(reason) > MOST_REASON:
         raise Refusal("reason_long", f"A reason has at most {MOST_REASON} characters.", 400)
     return f"{text}: {reason}" if reason else text
+
+
+def decision_of(verdict: str) -> tuple[str, str]:
+    """Return what a person decided, as it stands in a verdict, and their reason (`with_reason`); each may be empty."""
+    found = _DECISION.search(verdict)
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 def publish_held(version: ModelVersion, *, actor: str, reason: str = "") -> list[Next]:

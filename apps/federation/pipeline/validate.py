@@ -154,7 +154,7 @@ def judge(version: ModelVersion) -> Judgement | None:
     worse = losses(before[0], now, version.federation.gate_margin)
     names = version.federation.classes
     told = [
-        f"worse at {names[one.label]}: {one.now} of {one.n}, base {one.before}"
+        f"worse at {architectures.class_word(names[one.label]).lower()}: {one.now} of {one.n}, base {one.before}"
         for one in worse
         if one.label is not None
     ]

@@ -2,7 +2,7 @@
 
 from django import template
 
-from apps.federation.words import class_word
+from hospintel_core.architectures import class_word
 
 register = template.Library()
 register.filter("class_word", class_word)
