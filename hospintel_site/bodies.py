@@ -7,7 +7,8 @@ writes it to a temporary file of its own.
 import errno
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, BinaryIO
 
@@ -21,6 +22,18 @@ Receive = Callable[[], Awaitable[Message]]
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL_CODE = "hub_disk_full"
 FULL_DETAIL = "The hub's disk is full. Its admin has to make room; try again later."
+
+
+@contextmanager
+def room(otherwise: Callable[[], object]) -> Iterator[None]:
+    """Do what takes room in the folder for temporary files; where its disk has none, say so and call `otherwise`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the sentence says it all
+        otherwise()
 
 
 def piecewise(application: Any) -> Any:

@@ -11,6 +11,10 @@ MOST_CONNECTIONS = 128
 # Bodies that are larger than this lie on the disk before anybody knows who sent them: so many at a time and no more.
 LARGE_BYTES = 16 * MIB
 MOST_LARGE = 8
+# A body that is larger lies on the disk while it comes.
+IN_MEMORY = 256 * KIB
+# What a page may send on its socket, where it has nothing to say.
+SOCKET_BYTES = KIB
 
 
 @dataclass(frozen=True)

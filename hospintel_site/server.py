@@ -34,19 +34,16 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import datetimeToString
 
-from hospintel_site.bodies import DISK_FULL, FULL_CODE, FULL_DETAIL, KEY, piecewise
+from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, piecewise, room
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
-from hospintel_site.limits import DEFAULT, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
+from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, SOCKET_BYTES, limit_for
 
 logger = logging.getLogger(__name__)
 
 # How long we read on, and throw away, after a refusal: a connection closed with unread data is reset, and the caller
 # would see that instead of the 413.
 LINGER_SECONDS = 2.0
-IN_MEMORY = 256 * 1024
-# What a page may send on its socket, where it has nothing to say.
-SOCKET_BYTES = 1024
 # Is told the code and the caller's address of a request that was refused here.
 OnRefusal = Callable[[str, str], object]
 
@@ -102,24 +99,15 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         if self._received > self._cap:
             self._refuse_size()
         else:
-            self._or_full(self.content.write, data)
-
-    def _or_full(self, step: Callable[..., object], *args: object) -> None:
-        """Do what may need room on the disk; where there is none the request is refused."""
-        try:
-            step(*args)
-        except OSError as error:
-            if error.errno not in DISK_FULL:
-                raise
-            logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the code says it all
-            self._refuse(b"507 Insufficient Storage", FULL_CODE, FULL_DETAIL)
+            with room(self._refuse_full):
+                self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
         """Hand the complete request on; a refused one has been answered."""
         _cancel(self._deadline)
         if not self._refused:
-            # What is still in the file's buffer is written now.
-            self._or_full(self.content.seek, 0)
+            with room(self._refuse_full):
+                self.content.seek(0)  # writes what is still in the file's buffer
         if not self._refused:
             super().requestReceived(command, path, version)
 
@@ -155,6 +143,9 @@ class HubRequest(WebRequest):  # type: ignore[misc]
 
     def _refuse_pace(self) -> None:
         self._refuse(b"408 Request Timeout", "request_too_slow", "The request took too long to arrive.")
+
+    def _refuse_full(self) -> None:
+        self._refuse(b"507 Insufficient Storage", FULL_CODE, FULL_DETAIL)
 
     def _refuse(self, status: bytes, code: str, detail: str) -> None:
         self._refused = True
@@ -329,11 +320,7 @@ class HubServer(Server):  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:
         """Cancel what still runs; Daphne's own version fails on connections between two requests."""
-        running = [
-            details["application_instance"]
-            for details in self.connections.values()
-            if details.get("application_instance")
-        ]
+        running = [one for details in self.connections.values() if (one := details.get("application_instance"))]
         for instance in running:
             instance.cancel()
         ended = defer.Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))

@@ -3,19 +3,16 @@
 Django's own handler gives each a name in the folder for temporary files, where the scan of a patient would stay.
 """
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import BadRequest
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
-from hospintel_site.bodies import DISK_FULL
-
-logger = logging.getLogger(__name__)
+from hospintel_site.bodies import room
 
 
 class NoRoomError(BadRequest):
@@ -30,7 +27,7 @@ class UnnamedFileUploadHandler(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file."""
         super().new_file(*args, **kwargs)
-        with _room():
+        with room(_no_room):
             self.content = tempfile.TemporaryFile()  # noqa: SIM115 - the request closes its files
         self.file = UploadedFile(
             self.content, self.file_name, self.content_type, 0, self.charset, self.content_type_extra
@@ -51,7 +48,7 @@ class UnnamedFileUploadHandler(FileUploadHandler):
     @contextmanager
     def _written(self) -> Iterator[None]:
         try:
-            with _room():
+            with room(_no_room):
                 yield
         except NoRoomError:
             # Closing the file would write what is in its buffer, and fail once more.
@@ -64,13 +61,5 @@ class UnnamedFileUploadHandler(FileUploadHandler):
             self.file.close()
 
 
-@contextmanager
-def _room() -> Iterator[None]:
-    """Do what takes room on the disk. Raises NoRoomError where there is none."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the code says it all
-        raise NoRoomError from error
+def _no_room() -> NoReturn:
+    raise NoRoomError
