@@ -65,6 +65,16 @@ class Home:
         """The feature cache: may be deleted at any time."""
         return self.folder / "features"
 
+    @property
+    def checkpoint(self) -> Path:
+        """The hub's last signed checkpoint that was seen."""
+        return self.folder / "checkpoint.json"
+
+    @property
+    def contradicted(self) -> Path:
+        """Signed checkpoints that the hub's audit no longer agrees with, one a line."""
+        return self.folder / "contradicted.jsonl"
+
     def create(self) -> None:
         """Make the folders, closed to others.
 

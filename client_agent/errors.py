@@ -103,6 +103,8 @@ class UntrustedError(AgentError):
             "redirect_refused",
             "answer_malformed",
             "answer_too_large",
+            "audit_behind",
+            "audit_forked",
             "hub_fingerprint",
             "manifest_federation",
             "manifest_future",

@@ -16,6 +16,7 @@ from client_agent import __version__
 from client_agent.errors import HubRefusedError, printable
 from client_agent.http import ANSWER_TIMEOUT, API, Answer, Http, malformed
 from hospintel_core import signing
+from hospintel_core.checkpoint import Note
 from hospintel_core.errors import CoreError
 from hospintel_core.identity import Link
 from hospintel_core.plan import SignedManifest
@@ -27,6 +28,8 @@ TAKEN: Final = frozenset({"ACCEPTED", "CONSUMED"})
 ROUND_ENDED: Final = frozenset({"PUBLISHED", "HELD", "FAILED"})
 # Refusals that mean that the round goes on without this agent, or has ended.
 ENDED: Final = frozenset({"round_closed", "round_unknown", "run_aborted", "not_needed", "not_selected"})
+FORKED: Final = "audit_forked"
+CONTRADICTIONS: Final = frozenset({"audit_behind", FORKED})
 NO_ROUND: Final = UUID(int=0)
 # In an answer without a task.
 OTHERS: Final = "X-Hospintel-Not-Selected"
@@ -244,6 +247,24 @@ class Hub:
         except HubRefusedError as error:
             if error.code != "report_exists":
                 raise
+
+    def checkpoint(self, kept: Note | None) -> tuple[str, Note | None]:
+        """Whether the audit still says what `kept` says ("holds" or one of CONTRADICTIONS), and the newest checkpoint.
+
+        The newest one's signature is unchecked.
+
+        Raises:
+            HubRefusedError: checkpoint_unknown, federation_unknown; not_found where the hub is too old to be asked.
+        """
+        body = {"kept": kept.to_line() if kept else ""}
+        found = self.http.call("POST", f"{API}federations/{self._federation}/checkpoint", json_body=body).json()
+        state, newest = _text(found, "state"), found.get("newest")
+        if state not in {"holds", *CONTRADICTIONS} or not isinstance(newest, str):
+            raise malformed("the answer about a checkpoint is not of its form")
+        try:
+            return state, Note.from_line(newest) if newest else None
+        except ValueError as error:
+            raise malformed("the newest checkpoint is none") from error
 
     def current_model(self) -> tuple[str, str]:
         """Digest and architecture of the version in use, as the public status says. Not signed: only for looking."""

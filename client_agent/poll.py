@@ -26,6 +26,7 @@ from client_agent.journal import ASKED_OTHERS, Row, State
 from client_agent.push import discard, learn, seal, upload
 from client_agent.task import Task, open_task
 from client_agent.train import evaluate, train
+from client_agent.witness import Witness
 from hospintel_core.errors import CoreError
 from hospintel_core.plan import SignedManifest
 
@@ -51,6 +52,7 @@ class Service:
         self._reoffered = Backoff(agent.clock, base=_REOFFER_BASE, cap=_REOFFER_CAP)
         # When the hub was first found to be away, by the clock that never runs backwards.
         self._away_since: float | None = None
+        self._witness = Witness(agent)
 
     def run(self) -> None:
         """Serve until StopRequested, or until an error that only a person can remove.
@@ -122,6 +124,7 @@ class Service:
     def _poll(self, wait: int) -> SignedManifest | None:
         """One long poll; afterwards what is left of the hub's Retry-After."""
         agent = self._agent
+        self._witness.look()
         asked = agent.clock.monotonic()
         found = agent.hub.task(wait)
         self._answered()

@@ -18,6 +18,7 @@ from client_agent.http import Http
 from client_agent.hub import NO_ROUND, Hub
 from client_agent.journal import Journal, Row
 from client_agent.train import measure_current
+from client_agent.witness import kept_checkpoint, unsettled
 from hospintel_core import metrics, signing
 from hospintel_core.errors import KeyFileError
 
@@ -52,6 +53,7 @@ def status(home: Home, config: Config) -> AgentError | None:
     """Print the enrolment, the hub's state and the last tasks; returns what is wrong with the hub or the token."""
     rows = _latest(home)
     failed = _check_hub(config, rows[0].round_id if rows else NO_ROUND)
+    kept, contradicted = kept_checkpoint(home), unsettled(home)
     print(f"agent       {config.agent_id} of {config.hospital}")
     print(f"its key     {_own_fingerprint(home)}")
     print(f"home        {home.folder}")
@@ -60,9 +62,12 @@ def status(home: Home, config: Config) -> AgentError | None:
     print(f"hub's key   {signing.fingerprint(config.identity)}")
     if config.first_identity:
         print(f"            follows {signing.fingerprint(config.identity_at_enrolment)}, pinned at enrolment")
+    if kept is not None or contradicted is not None:
+        seen = f"seen up to entry {kept.seq}" if kept else "not seen"
+        print(f"hub's audit {seen}{f'; it contradicts itself: {contradicted.detail}' if contradicted else ''}")
     if not rows:
         print("No task yet.")
-        return failed
+        return failed or contradicted
     table = Table(box=None, pad_edge=False)
     for name in ("run", "round", "task", "state"):
         table.add_column(name)
@@ -73,7 +78,7 @@ def status(home: Home, config: Config) -> AgentError | None:
     Console().print(table)
     if rows[0].detail:
         print(f"round {rows[0].number}: {rows[0].detail}")
-    return failed
+    return failed or contradicted
 
 
 def evaluation(agent: Agent) -> None:

@@ -30,7 +30,14 @@ settings.load_profile("shared")
 WITH_A_HUB = {"tests/browser", "tests/flows"}
 OWN_HUBS = {
     *("test_analyse_vgg.py", "test_day.py", "test_empty_hub.py"),
-    *("test_bad_uploads.py", "test_day_by_api.py", "test_demo.py", "test_job_kills.py", "test_round_over_tls.py"),
+    *(
+        "test_bad_uploads.py",
+        "test_day_by_api.py",
+        "test_demo.py",
+        "test_job_kills.py",
+        "test_restore.py",
+        "test_round_over_tls.py",
+    ),
 }
 # Their tests are few, and each takes seconds: processes, browsers, TensorFlow.
 SLOW_FOLDERS = {"browser", "chaos", "flows", "site"}

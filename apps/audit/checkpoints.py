@@ -4,25 +4,19 @@ A chain alone cannot show that it was rewritten as a whole, or cut off at its en
 elsewhere: by an administrator, in an export, or in the hub's own table, which triggers guard.
 """
 
-import base64
-import binascii
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import IntegrityError
 
-from apps.audit.chain import canonical
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
 from apps.audit.turns import writing
 from apps.audit.verify import VerifyResult, verify
-from hospintel_core import signing
+from hospintel_core.checkpoint import Note, body_of
 from hospintel_core.errors import SignatureError
 
-_TYPES = {"seq": int, "entry_hash": str, "ts_us": int, "kid": str}
 EVERY_ENTRIES = 256
 EVERY_SECONDS = 60
 Identities = Mapping[str, Ed25519PublicKey]
@@ -36,55 +30,6 @@ class ChainBroken(Exception):  # noqa: N818 - the name says it
     def __init__(self, result: VerifyResult) -> None:
         super().__init__(f"entry {result.bad_seq}: {result.reason}")
         self.result = result
-
-
-@dataclass(frozen=True)
-class Note:
-    """A checkpoint as it is kept: the signed bytes, what they say, and the signature."""
-
-    seq: int
-    entry_hash: str
-    ts_us: int
-    kid: str
-    body: bytes
-    signature: bytes
-
-    @classmethod
-    def of(cls, body: bytes, signature: bytes) -> "Note":
-        """Read a body. Raises ValueError for any other form than ours."""
-        said = json.loads(body)
-        if not isinstance(said, dict) or canonical(said) != body:
-            raise ValueError("The body of a checkpoint is not canonical JSON.")
-        if [type(said.get(name)) for name in _TYPES] != list(_TYPES.values()):
-            raise ValueError("A checkpoint says something of another type than it should.")
-        note = cls(said["seq"], said["entry_hash"], said["ts_us"], said["kid"], body, signature)
-        if said != _said(note.seq, note.entry_hash, note.ts_us, note.kid):
-            raise ValueError("A checkpoint says something else than v, seq, entry_hash, ts_us and kid.")
-        return note
-
-    def to_line(self) -> str:
-        """Return the line in which it is exported and kept."""
-        signature = base64.b64encode(self.signature).decode()
-        return canonical(
-            {"kind": "checkpoint", "body": self.body.decode(errors="replace"), "signature": signature}
-        ).decode()
-
-    @classmethod
-    def from_line(cls, line: str) -> "Note":
-        """Undo `to_line`. Raises ValueError."""
-        try:
-            kept = json.loads(line)
-            note = cls.of(kept["body"].encode(), base64.b64decode(kept["signature"], validate=True))
-        except (TypeError, KeyError, AttributeError, binascii.Error, RecursionError) as error:
-            raise ValueError("This line is no checkpoint.") from error
-        # Base64 leaves bits over that say nothing: two spellings of one signature.
-        if json.loads(note.to_line()) != kept:
-            raise ValueError("This line is no checkpoint.")
-        return note
-
-
-def _said(seq: int, entry_hash: str, ts_us: int, kid: str) -> dict[str, object]:
-    return {"v": 1, "seq": seq, "entry_hash": entry_hash, "ts_us": ts_us, "kid": kid}
 
 
 def notes(after: int = 0, limit: int | None = None) -> list[Note]:
@@ -144,7 +89,7 @@ def make(signer: Signer) -> Note | None:
         raise ChainBroken(result)
     kid, sign = signer
     entry_hash, now = _hash_at(head.seq) or "", _now_us()
-    body = canonical(_said(head.seq, entry_hash, now, kid))
+    body = body_of(head.seq, entry_hash, now, kid)
     note = Note(head.seq, entry_hash, now, kid, body, sign(body))
     # Another process may have signed the same place first: both say the same, and one is enough.
     with suppress(IntegrityError), writing():
@@ -186,10 +131,15 @@ def _signature_problem(note: Note, identities: Identities) -> str:
     if key is None:
         return "the checkpoint is signed by no identity of this hub"
     try:
-        signing.verify(signing.DOMAIN_CHECKPOINT, note.body, note.signature, key)
+        note.verify(key)
     except SignatureError:
         return "the checkpoint's signature does not hold"
     return ""
+
+
+def is_signed(note: Note, identities: Identities) -> bool:
+    """Return whether one of these identities has signed a checkpoint."""
+    return not _signature_problem(note, identities)
 
 
 def _contradiction(note: Note, up_to: list[Note]) -> VerifyResult:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from apps.audit import checkpoints
 from apps.audit.chain import canonical
 from apps.audit.models import AuditEntry, AuditHead
+from hospintel_core.checkpoint import Note
 
 CHUNK = 2000
 
@@ -46,7 +47,7 @@ def _entries(end: int) -> Iterator[tuple[bytes | memoryview, str]]:
         after = piece[-1][0]
 
 
-def _notes(end: int) -> Iterator[checkpoints.Note]:
+def _notes(end: int) -> Iterator[Note]:
     after = 0
     while piece := checkpoints.notes(after, CHUNK):
         for note in piece:

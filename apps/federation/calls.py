@@ -18,6 +18,7 @@ DOING: Mapping[str, str] = {
     "audit-entry": "looking at an entry of the audit",
     "audit-export": "exporting the audit",
     "audit-verify": "having the audit verified",
+    "checkpoint": "showing a checkpoint",
     "code-withdraw": "withdrawing a code",
     "decide-version": "deciding about a version",
     "enrol": "enrolling an agent",

@@ -16,6 +16,7 @@ from apps.federation.api import (
     version_file,
     version_list,
     versions,
+    witness,
 )
 from apps.federation.api import validation as validation_calls
 from apps.federation.views import audit as audit_pages
@@ -72,6 +73,7 @@ urlpatterns = [
     path(V1 + "identity", status.IdentityView.as_view(), name="identity"),
     path(V1 + "agents/enrol", agents.EnrolView.as_view(), name="enrol"),
     path(V1 + "federations/<slug:slug>/task", task.task, name="task"),
+    path(V1 + "federations/<slug:slug>/checkpoint", witness.WitnessView.as_view(), name="checkpoint"),
     path(V1 + "federations/<slug:slug>/status", status.StatusView.as_view(), name="federation-status"),
     path(V1 + "federations/<slug:slug>/model", models.global_model, name="federation-model"),
     path(V1 + "federations/<slug:slug>/versions", version_list.VersionsView.as_view(), name="versions"),

@@ -255,6 +255,7 @@ EVENTS: Mapping[str, str] = {
     "audit.verify": "asked to have the audit verified",
     "audit.verified": "verified the audit: {entries} entries and {checkpoints} checkpoints hold",
     "audit.broken": "verified the audit: it does not hold at entry {bad_seq}",
+    "audit.contradicted": "holds a checkpoint of entry {seq} that this audit contradicts",
     "audit.export": "exported the whole audit",
     "command.run": "was used: {command}, by the account {account}",
     "backup.create": "made a backup",

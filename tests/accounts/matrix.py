@@ -377,6 +377,7 @@ UPLOADS = [
 AGENT_CALLS = [
     row("enrol", "POST", json=_enrolment, everyone=403),
     _for_agents("task", "GET", path=lambda s: {"slug": SLUG}, agents=200, north_agent=204, island_agent=404),
+    _for_agents("checkpoint", "POST", path=lambda s: {"slug": SLUG}, json={"kept": ""}, agents=200, island_agent=404),
     _for_agents("task", "GET", what="unknown", path=lambda s: {"slug": "none"}, agents=404),
     *MODELS,
     *UPLOADS,

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hub_http import Fault, Handler, RefusedError, Seen, Server
 
 from hospintel_core import architectures, codecs, envelope, signing, weights
+from hospintel_core.checkpoint import Note, body_of
 from hospintel_core.errors import CoreError
 from hospintel_core.identity import Link, pem_of
 from hospintel_core.plan import Manifest, Plan, SignedManifest, sign_manifest
@@ -102,6 +103,7 @@ class HubDouble:
         self.faults: list[tuple[str, str, Fault]] = []
         self.verdicts: list[str] = []
         self.undecided = False
+        self.notes: list[Note] = []
         self.long_poll: float | None = None
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.current = self.add_model(architectures.initial_head(self.architecture, seed=7))
@@ -348,6 +350,22 @@ class HubDouble:
             "round_state": round_.state,
             "round_reason": round_.reason,
         }
+
+    def sign_checkpoint(self, seq: int, entry_hash: str = "ab" * 32) -> Note:
+        """Sign where the audit stands; a hub that has signed none is one that does not know the call."""
+        kid = signing.key_id(self.identity.public_key()).hex()
+        body = body_of(seq, entry_hash, self.now_ms() * 1000, kid)
+        self.notes.append(Note.of(body, signing.sign(signing.DOMAIN_CHECKPOINT, body, self.identity)))
+        return self.notes[-1]
+
+    def witnessed(self, line: str) -> tuple[int, dict[str, str]]:
+        if not self.notes:
+            raise RefusedError(404, "not_found", "Not found.")
+        kept, newest = Note.from_line(line) if line else None, self.notes[-1]
+        state = "holds" if kept is None or kept in self.notes else "audit_forked"
+        if kept is not None and kept.seq > newest.seq:
+            state = "audit_behind"
+        return 200, {"state": state, "newest": newest.to_line()}
 
     def report(self, round_: Round, agent: tuple[uuid.UUID, bytes], body: dict[str, str]) -> dict[str, str]:
         if round_.state != "COLLECTING":

@@ -174,6 +174,8 @@ class Handler(BaseHTTPRequestHandler):
                 body = self.read_body()
                 with hub.changed:
                     return 200, hub.report(hub.find(round_id), agent, json.loads(body))
+            case ["api", "v1", "federations", "brain-mri", "checkpoint"]:
+                return hub.witnessed(json.loads(self.read_body())["kept"])
         raise RefusedError(404, "federation_unknown", "This agent takes part in no federation of that name.")
 
     def _agent(self) -> tuple[uuid.UUID, bytes]:

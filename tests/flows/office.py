@@ -138,6 +138,7 @@ def rounds(run_id: str) -> list[dict[str, Any]]:
                 "number": round_.number,
                 "attempt": round_.attempt,
                 "state": round_.state,
+                "reason": round_.reason,
                 "expected": len(round_.expected),
                 "base": round_.base.digest,
                 "version": version and version.number,
@@ -325,3 +326,17 @@ def job_as_kept(job: str) -> dict[str, Any]:
     found = Job.objects.get(pk=job)
     versions = ModelVersion.objects.filter(digest=found.digest, source="FINE_TUNE").values_list("state", flat=True)
     return {"digest": found.digest, "attempts": found.attempts, "versions": list(versions)}
+
+
+def audit_end() -> int:
+    """The number of the newest entry."""
+    from apps.audit.models import AuditHead
+
+    return int(AuditHead.objects.get(pk=1).seq)
+
+
+def contradictions() -> list[tuple[str, str]]:
+    """What agents hold against the audit, as hospital and code."""
+    from apps.federation.pipeline.witness import contradictions
+
+    return [(found.hospital, found.code) for found in contradictions()]

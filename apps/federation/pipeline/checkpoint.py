@@ -8,11 +8,12 @@ from apps.audit import checkpoints
 from apps.federation.models import HubKey
 from apps.federation.pipeline import keys
 from hospintel_core import signing
+from hospintel_core.checkpoint import Note
 
 logger = logging.getLogger(__name__)
 
 
-def sign() -> checkpoints.Note | None:
+def sign() -> Note | None:
     """Make a checkpoint of the audit, unless one stands there already. Returns the newest one.
 
     A chain that does not hold is not signed: the log says so each time, and `verify_audit` says where.
@@ -29,7 +30,7 @@ def sign() -> checkpoints.Note | None:
     return note
 
 
-def _add_to_file(note: checkpoints.Note) -> None:
+def _add_to_file(note: Note) -> None:
     """Add a checkpoint to the file that is kept elsewhere; two processes may both add it, and the hub goes on without.
 
     A line is written at once, at the file's end: writers of several processes do not mix theirs.

@@ -26,6 +26,7 @@ from apps.federation.models import Agent
 from apps.federation.news import News, told
 from apps.federation.pipeline import keys
 from apps.federation.pipeline.verify_audit import ask, latest
+from apps.federation.pipeline.witness import contradictions
 from apps.federation.views.page import act, person, show
 from apps.federation.visibility import own_hospitals, visibilities
 from apps.federation.words import EVENTS
@@ -95,6 +96,7 @@ def _standing() -> dict[str, Any]:
         "trouble": trouble,
         "verification": verification,
         "checkpoint": checkpoints.newest(),
+        "contradictions": contradictions(),
     }
 
 

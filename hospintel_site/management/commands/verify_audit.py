@@ -10,6 +10,7 @@ from apps.audit import checkpoints
 from apps.audit.api import VerifyResult
 from apps.audit.models import AuditHead
 from apps.federation.pipeline import keys
+from hospintel_core.checkpoint import Note
 from hospintel_site.management.operator import OperatorCommand
 
 
@@ -56,9 +57,9 @@ def _place(result: VerifyResult) -> int:
     return result.bad_seq or 0
 
 
-def _kept(path: Path) -> list[checkpoints.Note]:
+def _kept(path: Path) -> list[Note]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [checkpoints.Note.from_line(line) for line in lines if line.strip()]
+        return [Note.from_line(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise CommandError(f"{path}: {error}") from error
