@@ -1,9 +1,7 @@
 """Whether this hub is alive, and whether it can do its work."""
 
 import logging
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection
@@ -12,7 +10,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_GET
 from drf_spectacular.utils import extend_schema
 
-from apps.federation.pipeline import keys
+from apps.federation.pipeline import keys, storage
 from hospintel_site import broker, processes
 from hospintel_site.models import Process
 from hospintel_site.openapi import Alive, Readiness, in_schema, refusals
@@ -94,11 +92,7 @@ def _broker() -> str:
 
 
 def _storage() -> str:
-    for folder in (Path(settings.MODEL_DIR), Path(settings.UPLOAD_DIR)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(b"x")
-    return ""
+    return storage.probe()
 
 
 def _keys() -> str:

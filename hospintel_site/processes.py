@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.db.models import Count
 from django.db.models.functions import Now
@@ -44,7 +45,9 @@ class Beating:
             if not Process.objects.filter(pk=self._id).update(seen_at=Now()):
                 Process.objects.create(pk=self._id, kind=self._kind, version=VERSION)
                 Process.objects.filter(seen_at__lt=Now() - FORGOTTEN).delete()
-        except DatabaseError as error:
+            if settings.ALIVE_FILE:
+                settings.ALIVE_FILE.touch()
+        except (DatabaseError, OSError) as error:
             logger.warning("The sign of life could not be written: %s", error)
 
     def leave(self) -> None:

@@ -289,4 +289,6 @@ TIME_ZONE = "UTC"
 # --- Logs, metrics ---------------------------------------------------------------------------------------------------
 LOG_FORMAT = env.word("HOSPINTEL_LOG_FORMAT", logs.LINE, (logs.LINE, logs.JSON))
 LOGGING = logs.settings_for(LOG_FORMAT, env.text("HOSPINTEL_LOG_LEVEL", "WARNING"))
+# Touched with each sign of life, for health checks of containers.
+ALIVE_FILE: Path | None = env.path("HOSPINTEL_ALIVE_FILE")
 METRICS_TOKEN = env.secret("HOSPINTEL_METRICS_TOKEN")

@@ -5,18 +5,17 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
 
 from apps.accounts.pipeline import FIRST_ADMIN_MINUTES, issue_first_admin_link
 from apps.federation.addresses import way_by_settings
 from apps.federation.pipeline import keys
-from apps.federation.pipeline.bootstrap import bootstrap
 from hospintel_core import signing
 from hospintel_core.errors import CoreError
 from hospintel_site import logs, ports
 from hospintel_site.lock import FolderInUse, hold
+from hospintel_site.management.commands.prepare import prepare
 from hospintel_site.running import announced
 from hospintel_site.supervisor import Supervisor, answers, children, say
 
@@ -70,9 +69,8 @@ class Command(BaseCommand):
             ) from None
 
     def _serve(self, bind: str, port: int) -> None:
-        call_command("migrate", interactive=False, verbosity=0)
         try:
-            bootstrap()
+            prepare()
         except CoreError as error:
             raise Stop(error.detail, error.hint) from error
         fingerprint = signing.fingerprint(keys.identity_public())
