@@ -10,7 +10,7 @@ from django.db.models import Count, Min, QuerySet, Sum
 from django.utils import timezone
 
 from apps.audit.models import AuditHead, Checkpoint
-from apps.federation.models import Agent, Federation, ModelVersion, Round, Run, Update, ValidationSet
+from apps.federation.models import Agent, Attempt, Federation, ModelVersion, Round, Run, Update, ValidationSet
 from apps.federation.states import AgentState, RoundState, UpdateState, ValidationState
 from apps.finetune.models import Job, Lease, ModelUpload
 from apps.finetune.states import MODEL_UPLOAD_LIVE, JobState, LeaseState
@@ -91,6 +91,11 @@ def waiting() -> list[tuple[str, int, float]]:
         count, oldest = rows.aggregate(n=Count("pk"), oldest=Min(since)).values()
         found.append((kind, count, _ago(oldest) if oldest else 0.0))
     return found
+
+
+def parked() -> Rows:
+    """Return (step, how many of it are parked) of steps that an administrator has to have tried again."""
+    return _counted(Attempt.objects.exclude(parked_at=None), "step")
 
 
 def jobs() -> Rows:

@@ -109,6 +109,8 @@ def _work() -> Iterator[Metric]:
     yield _gauge("rows_waiting", text, ("kind",), [(kind, count) for kind, count, _oldest in waiting])
     text = "Seconds for which the oldest of them has waited."
     yield _gauge("rows_waiting_seconds", text, ("kind",), [(kind, oldest) for kind, _count, oldest in waiting])
+    text = "Steps that failed three times, and wait for an administrator."
+    yield _gauge("steps_parked", text, ("step",), figures.parked())
     yield _gauge("jobs", "Fine-tuning jobs by state.", ("state",), figures.jobs())
     yield _gauge("model_uploads", "Uploaded models by state.", ("state",), figures.model_uploads())
     yield _gauge("lease_held", "1 where somebody holds the fine-tuning lease.", ("federation",), figures.leases())

@@ -3,13 +3,16 @@
 import json
 import logging
 import sys
+import uuid
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from apps.federation.models import Attempt
 from hospintel_site import logs, timings
 from hospintel_site.checks import all_checks
 from hospintel_site.models import Timing
@@ -146,3 +149,11 @@ def test_an_error_is_one_event_without_the_values_of_the_row_that_was_refused():
     assert "duplicate key" in event["trace"]
     assert "anna" not in json.dumps(event)
     assert "request" not in _event(record)
+
+
+@pytest.mark.django_db
+def test_a_step_that_is_parked_is_counted(client: Client):
+    parked = {"step": "aggregate", "seen_at": timezone.now(), "tries": 3}
+    Attempt.objects.create(object_id=uuid.uuid4(), parked_at=timezone.now(), **parked)
+    Attempt.objects.create(object_id=uuid.uuid4(), **parked)
+    assert 'hospintel_steps_parked{step="aggregate"} 1.0' in client.get("/metrics").content.decode()

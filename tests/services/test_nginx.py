@@ -270,6 +270,7 @@ def test_the_metrics_are_closed_behind_it(front: Front):
 
 @needs_nginx
 def test_who_calls_is_what_nginx_sees_and_without_web_processes_callers_are_told_to_wait(front: Front):
+    front.client.cookies.clear()
     page = front.client.get("/accounts/login/")
     lies = {"X-Forwarded-For": ELSEWHERE, "X-Real-IP": ELSEWHERE, "Forwarded": f"for={ELSEWHERE}"}
     form = {"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": page.cookies["__Host-csrf"]}
