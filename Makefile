@@ -93,9 +93,10 @@ wheel: $(VENV)/.dev ## the agent's wheel, in dist/
 bench: $(VENV)/.dev ## medians of interleaved runs
 	@$(PY) -m benchmarks
 
-network: $(VENV)/.dev ## uploads and rounds over lines that break, are slow, fall silent; half an hour
+network: $(VENV)/.dev ## uploads and rounds over lines that break, are slow, fall silent; an hour
 	@PYTHONPATH=.:tests/core:tests/federation:tests/flows $(PY) -m bad_lines uploads
 	@PYTHONPATH=.:tests/core:tests/federation:tests/flows $(PY) -m bad_lines rounds
+	@PYTHONPATH=.:tests/core:tests/federation:tests/flows $(PY) -m tools.services $(PY) -m bad_lines services
 
 screenshots: $(VENV)/.dev ## pictures of every page, in docs/images (needs Chromium)
 	@$(PY) -m tools.screenshots

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import crowd
 import cut_uploads
 import office
 from drawn import draw_scans
-from fault_proxy import FaultProxy, Weather
-from harness import Federation, Hub, eventually
+from fault_proxy import CALM, FaultProxy, Weather
+from harness import Federation, Hub, eventually, services
 
 PER_CLASS = 12
 SEED = 11
@@ -37,6 +38,13 @@ FOUL = Weather(
     down=20_000,
     slices=1000,
 )
+# Each statement waits for the one before: a line to a database that takes seconds one way is none.
+WORN = {
+    "database": Weather(
+        latency=0.01, jitter=0.01, cut=0.3, hole=0.1, hole_seconds=30, up=20_000, down=20_000, slices=1000
+    ),
+    "queue": Weather(latency=0.01, jitter=0.01, cut=0.3, hole=0.1, hole_seconds=30, up=2000, down=2000, slices=1000),
+}
 DEADLINE = 300
 WAIT = re.compile(r"\((\w+)\).*; next try in ([0-9.]+) s")
 
@@ -63,8 +71,7 @@ def behind(
         federation = Federation(hub, slug, scans, enrol=("--hub", line.url), **limits)
         try:
             federation.until_online()
-            line.weather = weather
-            line.cut_all()
+            line.become(weather)
             yield federation, line
         finally:
             federation.close()
@@ -89,37 +96,82 @@ def show_uploads(hub: Hub, count: int) -> None:
 
 
 def show_rounds(hub: Hub, folder: Path, rounds: int, agents: int) -> None:
+    with behind(hub, "rounds", draw(folder, agents), FOUL, deadline=DEADLINE) as (federation, line):
+        print(f"{FOUL}; deadline {DEADLINE} s")
+        show_run(hub, federation, rounds)
+        print(f"what the lines did: {dict(line.happened)}")
+
+
+def draw(folder: Path, agents: int) -> list[Path]:
     scans = [folder / f"scans-{number}" for number in range(agents)]
     for number, one in enumerate(scans):
         draw_scans(one, PER_CLASS, seed=number)
-    with behind(hub, "rounds", scans, FOUL, deadline=DEADLINE) as (federation, line):
-        run = federation.run(rounds=rounds)
-        while hub.ask(office.run_state, run) not in {"DONE", "PAUSED", "ABORTED"}:
-            time.sleep(1)
-        found, times = federation.rounds(run), hub.ask(crowd.times, run)
-        print(f"{len(found)} rounds of {agents} agents; {FOUL}; deadline {DEADLINE} s")
-        print(
-            "| round | attempt | state | updates | seconds | past the deadline |\n| --- | --- | --- | --- | --- | --- |"
-        )
-        for one, took in zip(found, times, strict=True):
-            late = max(0.0, took["late"])
-            figures = (one["number"], one["attempt"], one["state"], len(one["updates"]), f"{took['seconds']:.0f}", late)
-            print("|", " | ".join(map(str, figures)), "|")
-        print(f"what the lines did: {dict(line.happened)}")
-        told = waits(federation)
-        print(f"failures told by agents: {dict(Counter(code for code, _ in told))}")
-        print(f"longest wait after one: {max((seconds for _, seconds in told), default=0.0):.1f} s")
+    return scans
+
+
+def show_run(hub: Hub, federation: Federation, rounds: int) -> None:
+    run = federation.run(rounds=rounds)
+    while hub.ask(office.run_state, run) not in {"DONE", "PAUSED", "ABORTED"}:
+        time.sleep(1)
+    print("| round | attempt | state | updates | seconds | past the deadline |\n| --- | --- | --- | --- | --- | --- |")
+    for one, took in zip(federation.rounds(run), hub.ask(crowd.times, run), strict=True):
+        late = max(0.0, took["late"])
+        figures = (one["number"], one["attempt"], one["state"], len(one["updates"]), f"{took['seconds']:.0f}", late)
+        print("|", " | ".join(map(str, figures)), "|")
+    told = waits(federation)
+    print(f"failures told by agents: {dict(Counter(code for code, _ in told))}")
+    print(f"longest wait after one: {max((seconds for _, seconds in told), default=0.0):.1f} s")
+    print(f"the audit holds: {hub.ask(office.audit_holds)}")
+
+
+@contextmanager
+def on_services(folder: Path) -> Iterator[tuple[Hub, dict[str, FaultProxy]]]:
+    """A hub with a line to PostgreSQL and one to Redis; both are there already. The administrator has good ones."""
+    near = services()
+    database, queue = urlsplit(near["DATABASE_URL"]), urlsplit(near["REDIS_URL"])
+    assert queue.port
+    socket = Path(parse_qs(database.query)["host"][0]) / ".s.PGSQL.5432"
+    with FaultProxy(socket, seed=SEED) as first, FaultProxy(queue.port, seed=SEED) as second:
+        far = {
+            "DATABASE_URL": f"postgresql://{database.username}@127.0.0.1:{first.port}{database.path}",
+            "REDIS_URL": f"redis://127.0.0.1:{second.port}{queue.path}",
+        }
+        hub = Hub(folder, desk=near, **far)
+        try:
+            yield hub, {"database": first, "queue": second}
+        finally:
+            for line in (first, second):
+                line.become(CALM)
+            hub.close()
+
+
+def show_services(folder: Path, rounds: int, agents: int) -> None:
+    with on_services(folder) as (hub, lines):
+        federation = Federation(hub, "rounds", draw(folder, agents), deadline=DEADLINE)
+        try:
+            federation.until_online()
+            print(f"{WORN}; deadline {DEADLINE} s")
+            for name, line in lines.items():
+                line.become(WORN[name])
+            show_run(hub, federation, rounds)
+            for name, line in lines.items():
+                print(f"what the lines to the {name} did: {dict(line.happened)}")
+        finally:
+            federation.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("uploads", "rounds"))
+    parser.add_argument("what", choices=("uploads", "rounds", "services"))
     parser.add_argument("--uploads", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--agents", type=int, default=5)
     given = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="hospintel-network-") as folder:
+        if given.what == "services":
+            show_services(Path(folder), given.rounds, given.agents)
+            return
         hub = Hub(Path(folder))
         try:
             if given.what == "uploads":

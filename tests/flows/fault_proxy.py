@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -94,12 +95,12 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 class FaultProxy:
-    """Listens on a free port of loopback and passes everything on to `port` of `host`. `weather` may be changed."""
+    """Listens on a free port of loopback and passes everything on to `target`, another one or a socket in a folder."""
 
-    def __init__(self, port: int, weather: Weather = CALM, *, seed: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, target: int | Path, weather: Weather = CALM, *, seed: int = 0) -> None:
         self.weather = weather
         self.happened: Counter[str] = Counter()
-        self._target = host, port
+        self._target = target
         self._seed = seed
         self._lines: set[Line] = set()
         self._silent_until = 0.0
@@ -121,6 +122,11 @@ class FaultProxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def become(self, weather: Weather) -> None:
+        """Change the weather; what is connected is reset, so that nothing goes on as before."""
+        self.weather = weather
+        self.cut_all()
 
     def cut_all(self) -> None:
         """Reset every connection."""
@@ -147,18 +153,21 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.happened["connections"] += 1
         rng = random.Random(f"{self._seed}:{self.happened['connections']}")
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far_reader, far_writer = await self._reach()
         except OSError:
             # Nobody there: as the service itself would, or its machine.
             _reset(writer)
             return
         line = Line(self.weather, rng, {CLIENT: writer, SERVICE: far_writer})
-        for end in line.ends.values():
-            end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines.add(line)
         ways = ((reader, SERVICE), (far_reader, CLIENT))
         try:

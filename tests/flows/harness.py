@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from pprint import pformat
@@ -55,14 +55,16 @@ def services() -> dict[str, str]:
 
 
 class Hub:
-    """`manage.py up` in a folder, and its administrator."""
+    """`manage.py up` in a folder, and its administrator, whose settings `desk` may change."""
 
-    def __init__(self, folder: Path, *, architecture: str = "pixels-head16", **more: str) -> None:
+    def __init__(
+        self, folder: Path, *, architecture: str = "pixels-head16", desk: Mapping[str, str] | None = None, **more: str
+    ) -> None:
         self.folder = folder
         variables = {**services(), **environment(folder, **more)}
         self.processes = Processes(folder, ports.any_free("127.0.0.1"), variables, Signals())
         # Whoever tests asks there what has become of it: nothing happens to them at a failpoint.
-        self.ask = Office({name: value for name, value in variables.items() if name != FOLDER})
+        self.ask = Office({**{name: value for name, value in variables.items() if name != FOLDER}, **(desk or {})})
         self.ask(office.prepare, architecture)
         self.processes.start_hub()
 

@@ -57,7 +57,7 @@ def test_what_is_not_cut_arrives_whole_and_in_order(echo: int, weather: Weather)
 def test_latency_and_bandwidth_take_their_time(echo: int) -> None:
     with FaultProxy(echo, Weather(latency=0.2)) as proxy:
         assert talk(proxy, b"a")[1] >= 0.4
-        proxy.weather = Weather(slow=1.0, rate=2000)
+        proxy.become(Weather(slow=1.0, rate=2000))
         assert talk(proxy, b"a" * 1000)[1] >= 0.5
 
 
@@ -89,7 +89,7 @@ def test_silence_passes_and_nothing_is_lost(echo: int) -> None:
         proxy.silence(0.5)
         found, seconds = talk(proxy)
         assert (found, seconds >= 0.5) == (TEXT, True)
-        proxy.weather = Weather(hole=1.0, hole_seconds=0.5, up=100, down=100)
+        proxy.become(Weather(hole=1.0, hole_seconds=0.5, up=100, down=100))
         found, seconds = talk(proxy)
         assert (found, seconds >= 0.5) == (TEXT, True)
 
