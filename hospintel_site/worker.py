@@ -4,9 +4,11 @@ import logging.config
 import os
 import sys
 import warnings
+from functools import partial
 from typing import Any
 
 import celery.apps.worker
+from billiard.pool import RUN
 from celery.bootsteps import StartStopStep
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
@@ -17,6 +19,7 @@ from hospintel_site import logs, task_accounting
 from hospintel_site.celery import app
 from hospintel_site.lifetime import end_with_supervisor
 
+logger = logging.getLogger(__name__)
 # Training takes every core and gigabytes; one at a time. The others are short.
 CONCURRENCY = {"default": 2, "training": 1}
 
@@ -53,6 +56,31 @@ def life_of(queue: str) -> type[StartStopStep]:
     return Life
 
 
+class Whole(StartStopStep):
+    """Ends a worker one of whose processes was killed: whoever looks after it starts it anew, whole.
+
+    Without an event loop (the folder broker has none) the processes of a pool take their tasks in turn, under a lock
+    that the kernel does not free when its holder is killed: the others and its successor would wait for ever. What was
+    being done is found by the tick.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Look at each process that ends."""
+        pool = worker.pool._pool  # noqa: SLF001 - Celery hands no hook through
+        # The pool of the event loop has a pipe for each process, and a hook of its own.
+        if pool.on_process_down is None:
+            pool.on_process_down = partial(_end_if_killed, pool)
+
+
+def _end_if_killed(pool: Any, process: Any) -> None:
+    if pool._state == RUN and (process.exitcode or 0) < 0:  # noqa: SLF001 - as above
+        logger.error("Process %d was killed (%d); the worker ends, to be started anew", process.pid, process.exitcode)
+        # Not by an exception: this is a thread of the pool's, and what is in order cannot be told any more.
+        os._exit(os.EX_SOFTWARE)
+
+
 def _log_events(queue: str) -> None:
     logs.take_over(queue)
     # Without a receiver Celery sets up a log of its own.
@@ -79,6 +107,7 @@ def main() -> None:
     # Said for the sake of object formats that run code when read; ours is JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     app.steps["worker"].add(life_of(queue))
+    app.steps["worker"].add(Whole)
     task_accounting.connect()
     if settings.LOG_FORMAT == logs.JSON:
         _log_events(queue)

@@ -131,6 +131,19 @@ def test_a_round_completes_although_the_worker_was_killed_in_it(found: Found, hu
     assert hub.worker()[0] != worker[0], "the supervisor has started another"
 
 
+def test_a_worker_whose_idle_processes_were_killed_goes_on(found: Found, hub: Hub) -> None:
+    """As the kernel does when memory is short: whoever waits for a task then has the lock under which all wait."""
+    federation = found(2)
+    federation.until_online()
+    main, *idle = hub.worker()
+    assert len(idle) == 2
+    for pid in idle:
+        os.kill(pid, signal.SIGKILL)
+    (round_,) = federation.until_run_is("DONE", federation.run(rounds=1))
+    assert (round_["state"], round_["attempt"]) == ("PUBLISHED", 1)
+    assert hub.worker()[0] != main, "the supervisor has started another"
+
+
 @pytest.mark.parametrize("end", [Hub.stop, Hub.power_off], ids=["away", "power_failure"])
 def test_a_run_goes_on_after_the_hub_was_gone(found: Found, hub: Hub, end: Callable[[Hub], None]) -> None:
     federation = found(2)
