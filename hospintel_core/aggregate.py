@@ -1,9 +1,9 @@
 """Combining the hospitals' deltas into the next head, one contribution in memory at a time.
 
-Adding a rule = one function, one test, one line in RULES.
+Adding a rule = one function, one test, one line in RULES and in WEIGHTS.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,15 +37,25 @@ def fedavg(base: Arrays, contributions: Iterable[Contribution]) -> Arrays:
     order of ``sender``, so that a second run gives the same bytes. Inputs are not changed.
     Raises AggregationError.
     """
-    return _weighted_mean(base, contributions, lambda contribution: contribution.num_samples)
+    return _weighted_mean(base, contributions, WEIGHTS["fedavg"])
 
 
 def mean(base: Arrays, contributions: Iterable[Contribution]) -> Arrays:
     """Add the deltas' plain mean to ``base``, each hospital counting once. Otherwise as ``fedavg``."""
-    return _weighted_mean(base, contributions, lambda _: 1)
+    return _weighted_mean(base, contributions, WEIGHTS["mean"])
 
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType({"fedavg": fedavg, "mean": mean})
+# What a contribution with so many samples weighs under each rule.
+WEIGHTS: Final[Mapping[str, Callable[[int], int]]] = MappingProxyType(
+    {"fedavg": lambda samples: samples, "mean": lambda _: 1}
+)
+
+
+def shares(rule: str, samples: Sequence[int]) -> list[float]:
+    """Return the part, 0 to 1, that each contribution has in what a rule makes of them, by their samples."""
+    weights = [WEIGHTS[rule](count) for count in samples]
+    return [weight / sum(weights) for weight in weights]
 
 
 def with_momentum(head: Arrays, base: Arrays, previous: Arrays | None, momentum: float) -> Arrays:
@@ -81,9 +91,7 @@ def get_rule(name: str) -> Rule:
     return rule
 
 
-def _weighted_mean(
-    base: Arrays, contributions: Iterable[Contribution], weight_of: Callable[[Contribution], int]
-) -> Arrays:
+def _weighted_mean(base: Arrays, contributions: Iterable[Contribution], weight_of: Callable[[int], int]) -> Arrays:
     sums = {name: np.zeros(array.size, np.float64) for name, array in base.items()}
     scratch = np.empty(_BLOCK, np.float64)
     total, previous = 0, None
@@ -91,7 +99,7 @@ def _weighted_mean(
     with np.errstate(over="ignore", invalid="ignore"):
         for contribution in contributions:
             _check(contribution, base, previous)
-            weight = weight_of(contribution)
+            weight = weight_of(contribution.num_samples)
             _add_scaled(sums, contribution.delta, weight, scratch)
             total += weight
             previous = contribution.sender

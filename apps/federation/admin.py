@@ -133,5 +133,6 @@ class ValidationScanAdmin(LookOnlyAdmin):
 
 
 admin.site.register(models.Participation, LookOnlyAdmin)
+admin.site.register(models.Attendance, LookOnlyAdmin)
 admin.site.register(models.Evaluation, LookOnlyAdmin)
 admin.site.register(models.ValidationReport, LookOnlyAdmin)

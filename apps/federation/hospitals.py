@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Prefetch, Q, Sum
 from django.utils import timezone
 
 from apps.accounts.models import Hospital
 from apps.federation.figures import Hospitals
 from apps.federation.live import MAX_WAIT
-from apps.federation.models import Agent, EnrolmentCode, Federation, Update
+from apps.federation.models import Agent, EnrolmentCode, Federation, Participation, Update
 from apps.federation.states import AgentState, CodeState, UpdateState
-from apps.federation.words import REFUSALS, Advice, refusal
+from apps.federation.words import REFUSALS, Advice, absence, refusal
 
 # Longer than any long poll: an agent that called in this time is waiting at the hub now, or trains, or sends.
 THERE_SECONDS = MAX_WAIT + 5
@@ -92,15 +92,23 @@ class HospitalRow:
     connection: Connection | None
     codes: int
     contributed: int
+    absent: Advice | None
 
 
 def hospital_rows(federation: Federation, hospitals: Hospitals) -> list[HospitalRow]:
     """Return the hospitals that a reader may see."""
     found = Hospital.objects.all() if hospitals is None else Hospital.objects.filter(pk__in=hospitals)
-    return [_row(hospital, federation) for hospital in found.prefetch_related("agents").order_by("name")]
+    own = Prefetch("participations", federation.participations.all())
+    return [_row(hospital, federation) for hospital in found.prefetch_related("agents", own).order_by("name")]
+
+
+def absent(place: Participation | None) -> Advice | None:
+    """Return what it means that no round waits for a hospital any more; None where they do, or it takes no part."""
+    return absence(place.missed) if place is not None and place.absent_since is not None else None
 
 
 def _row(hospital: Hospital, federation: Federation) -> HospitalRow:
+    place = next(iter(hospital.participations.all()), None)
     agents = [agent for agent in hospital.agents.all() if agent.state == AgentState.ACTIVE]
     long_ago = timezone.now() - timedelta(days=36500)
     best = max(agents, key=lambda agent: agent.last_seen or long_ago, default=None)
@@ -112,6 +120,7 @@ def _row(hospital: Hospital, federation: Federation) -> HospitalRow:
         connection=connection(best, federation) if best else None,
         codes=len(open_codes(hospital)),
         contributed=Update.objects.filter(agent__hospital=hospital, state=UpdateState.CONSUMED).count(),
+        absent=absent(place),
     )
 
 

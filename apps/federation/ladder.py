@@ -8,8 +8,9 @@ from apps.federation.figures import Hospitals
 from apps.federation.models import Agent, Federation, Round, Update
 from apps.federation.pipeline.choose import is_asked
 from apps.federation.states import AgentState, RoundState, UpdateState
-from apps.federation.words import Advice, refusal
+from apps.federation.words import Advice, absence, refusal
 
+ABSENT = "Absent, not waited for"
 RUNGS = ("Registered", "Connected", "Training", "Returned")
 
 
@@ -45,10 +46,12 @@ def places(federation: Federation, round_: Round | None, hospitals: Hospitals) -
         # What counts is told before what was refused, whichever came last.
         order = sorted(round_.updates.all(), key=lambda row: (row.state != UpdateState.REFUSED, row.received_at))
         updates = {update.agent_id: update for update in order}
+    absent = federation.participations.exclude(absent_since=None) if federation.absent_after else ()
+    missed = {one.hospital_id: one.missed for one in absent}
     agents = Agent.objects.of(federation.pk).select_related("hospital").order_by("hospital__name", "enrolled_at")
     succeeded = {agent.hospital_id for agent in agents if agent.state == AgentState.ACTIVE}
     found = [
-        _place(agent, federation, round_, _visible(updates, agent, hospitals))
+        _place(agent, federation, round_, _visible(updates, agent, hospitals), missed.get(agent.hospital_id, 0))
         for agent in agents
         if agent.state == AgentState.ACTIVE or agent.hospital_id not in succeeded
     ]
@@ -75,7 +78,7 @@ def _rungs(done: int, following: str = "ahead") -> tuple[Rung, ...]:
     return tuple(Rung(name, state) for name, state in zip(RUNGS, states, strict=True))
 
 
-def _place(agent: Agent, federation: Federation, round_: Round | None, update: Update | None) -> Place:
+def _place(agent: Agent, federation: Federation, round_: Round | None, update: Update | None, missed: int) -> Place:
     online = agent.is_online(federation.seen_within)
 
     def at(done: int, said: str, advice: Advice | None = None, following: str = "ahead") -> Place:
@@ -90,9 +93,10 @@ def _place(agent: Agent, federation: Federation, round_: Round | None, update: U
     if update is not None:
         return at(4, "Returned, not used" if update.is_unused else _RETURNED[UpdateState(update.state)])
     if not online:
-        return at(1, "Offline" if agent.last_seen else "Has not called yet")
+        silent = ABSENT if missed else "Offline"
+        return at(1, silent if agent.last_seen else "Has not called yet", absence(missed) if missed else None)
     said, following = _without_update(agent, round_)
-    return at(2, said, following=following)
+    return at(2, said, absence(missed) if missed else None, following=following)
 
 
 def _without_update(agent: Agent, round_: Round | None) -> tuple[str, str]:

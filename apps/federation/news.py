@@ -1,6 +1,6 @@
 """The newest events as sentences about people and hospitals, for one reader."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import BigAutoField
 from django.utils import timezone
 
-from apps.accounts.models import User
+from apps.accounts.models import Hospital, User
 from apps.audit.api import events_about, moment, newest_events
 from apps.federation.models import Agent, Round, Update
 from apps.federation.visibility import own_hospitals, visibilities
@@ -94,11 +94,14 @@ def names_of(actors: Iterable[str], user: User) -> dict[str, str]:
     return _names([{"actor": actor} for actor in actors], named=own_hospitals(user) is None)
 
 
-def _hospitals(events: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return whose the updates are that something happened to. Who takes part is no secret among members."""
-    ids = _uuids(event["object"].partition(":")[2] for event in events if event["object"].startswith("update:"))
-    updates = Update.objects.filter(pk__in=ids).select_related("agent__hospital")
-    return {f"update:{update.pk}": {"hospital": update.agent.hospital.name} for update in updates}
+def _hospitals(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return which hospital is meant, or whose update. Who takes part is no secret among members."""
+    named = [event["object"].partition(":") for event in events]
+    updates = Update.objects.filter(pk__in=_uuids(pk for kind, _, pk in named if kind == "update"))
+    found = {f"update:{update.pk}": update.agent.hospital for update in updates.select_related("agent__hospital")}
+    hospitals = Hospital.objects.filter(pk__in=_uuids(pk for kind, _, pk in named if kind == "hospital"))
+    found |= {f"hospital:{hospital.pk}": hospital for hospital in hospitals}
+    return {about: {"hospital": hospital.name} for about, hospital in found.items()}
 
 
 def _names(events: Iterable[dict[str, Any]], *, named: bool) -> dict[str, str]:

@@ -54,6 +54,22 @@ class UpdateState(TextChoices):
     CONSUMED = "CONSUMED"
 
 
+class Presence(TextChoices):
+    """What became of an agent in a round that has closed.
+
+    IN: its update was accepted. REFUSED: what it sent was refused. LATE: it has called since the round opened, and had
+    no accepted update when it closed. ABSENT: it has not called. NOT_SELECTED: the round asked others. NOT_NEEDED: it
+    was asked, and enough others came first.
+    """
+
+    IN = "IN"
+    REFUSED = "REFUSED"
+    LATE = "LATE"
+    ABSENT = "ABSENT"
+    NOT_SELECTED = "NOT_SELECTED"
+    NOT_NEEDED = "NOT_NEEDED"
+
+
 class Selection(TextChoices):
     """Whom a round asks of the agents that are online."""
 

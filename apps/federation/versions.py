@@ -121,8 +121,9 @@ def choices(federation: Federation) -> Any:
 def versions_of(federation: Federation) -> Any:
     """Return a federation's versions with all that pages read of one, the newest first."""
     found = ModelVersion.objects.filter(federation=federation).order_by("-created_at")
-    found = found.select_related("federation", "parent", "author", "round__run")
-    return found.prefetch_related(Prefetch("evaluations", Evaluation.objects.select_related("agent")))
+    found = found.select_related("federation", "parent__round", "author", "round__run__federation")
+    reports = Prefetch("evaluations", Evaluation.objects.select_related("agent"))
+    return found.prefetch_related(reports, "round__attendance__agent__hospital")
 
 
 def headline(version: ModelVersion, successor: ModelVersion | None) -> str:

@@ -92,6 +92,17 @@ def refusal(code: str) -> Advice:
     )
 
 
+def absence(missed: int) -> Advice:
+    """Return what it means that a hospital is absent: how many rounds in a row closed without it."""
+    rounds = "the last round" if missed == 1 else f"the last {missed} rounds"
+    return Advice(
+        f"Missing from {rounds}: no round waits for it any more.",
+        "Nothing needs to be done here: when its agent calls again, or one of its updates is accepted, the next round "
+        "counts on it.",
+        alarm=False,
+    )
+
+
 FAILURES: Mapping[str, Advice] = {
     "quorum": Advice(
         "Too few updates came before the deadline.",
@@ -158,6 +169,8 @@ EVENTS: Mapping[str, str] = {
     "federation.create": "made the federation",
     "federation.join": "let a hospital join the federation",
     "hospital.create": "added a hospital",
+    "hospital.absent": "waits no longer for {hospital}, which was missing from {missed} rounds in a row",
+    "hospital.back": "counts on {hospital} again",
     "run.start": "started a run of {rounds} rounds",
     "run.running": "resumed the run",
     "run.paused": "paused the run{because}",
@@ -185,7 +198,7 @@ EVENTS: Mapping[str, str] = {
     "version.candidate": "made a candidate version",
     "version.propose": "proposed a version",
     "version.decide": "was refused to decide about an own version",
-    "version.published": "published version {number}",
+    "version.published": "published version {number}{made_of}",
     "version.held": "held a version back",
     "version.rejected": "rejected a version",
     "version.rollback": "rolled back to version {to}{why}",
@@ -289,6 +302,7 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known = _Known(facts)
     known["why"] = f": {facts['reason']}" if facts.get("reason") else ""
     known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
+    known["made_of"] = f", made of the updates of {facts['agents']} agents" if "agents" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause
     known["ended"] = "withdrew an enrolment code" if facts.get("withdrawn") else "let an enrolment code expire"

@@ -27,6 +27,7 @@ from apps.federation.api.base import (
 from apps.federation.api.shapes import Task, agent_refusals
 from apps.federation.live import MAX_WAIT, next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
+from apps.federation.pipeline.attend import come_back
 from apps.federation.pipeline.choose import is_asked
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
@@ -96,6 +97,7 @@ def _begin(request: HttpRequest, slug: str) -> Agent:
     try:
         agent = find_agent(request.headers.get("Authorization", ""))
         federation_of(agent, slug)
+        come_back(agent, slug)
         if heartbeat(agent, request):
             waiting = Run.objects.filter(federation=slug, state=RunState.RUNNING)
             idle = waiting.exclude(all_rounds__state__in=ROUND_ACTIVE)

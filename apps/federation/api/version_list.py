@@ -14,16 +14,58 @@ from apps.federation import figures, reviews
 from apps.federation.api.base import PersonView
 from apps.federation.api.events import number_of
 from apps.federation.api.shapes import VersionAnswer, person_refusals
+from apps.federation.attendance import Attendant, attended, made_in
 from apps.federation.figures import Hospitals
 from apps.federation.models import Federation, ModelVersion
 from apps.federation.news import names_of
 from apps.federation.permissions import allowed
 from apps.federation.pipeline.membership import is_member
 from apps.federation.queries import told_verdict
+from apps.federation.states import Presence
 from apps.federation.versions import versions_of
 from apps.federation.visibility import own_hospitals
 
 MOST = 50
+
+
+class AttendantAnswer(serializers.Serializer[None]):
+    """An agent's part in a round."""
+
+    hospital = serializers.CharField()
+    agent = serializers.CharField(help_text="The first eight digits of its id.")
+    presence = serializers.ChoiceField(
+        Presence.choices,
+        help_text="`LATE`: it called, and had no accepted update when the round closed; to others than its hospital "
+        "and admins so is one whose update was refused. `ABSENT`: it did not call. `NOT_SELECTED`: the round asked "
+        "others. `NOT_NEEDED`: enough others came first.",
+    )
+    why = serializers.CharField(help_text="The same in a sentence; empty for who is in it.")
+    waited_for = serializers.BooleanField(help_text="Whether the round expected it.")
+    share = serializers.FloatField(
+        allow_null=True,
+        help_text="Its part in the version, 0 to 1; for its hospital (of three and more in it) and admins, else null.",
+    )
+    samples = serializers.IntegerField(
+        allow_null=True, help_text="Scans that it trained with; for its hospital and admins, else null."
+    )
+
+
+class LostAnswer(serializers.Serializer[None]):
+    """What the missing have of a class, of the scans with which agents measure."""
+
+    name = serializers.CharField()
+    missing = serializers.IntegerField()
+    of = serializers.IntegerField(allow_null=True, help_text="With those in it; null where only one's own are told.")
+
+
+class AttendanceAnswer(serializers.Serializer[None]):
+    """Who is in a version that came of a round, and who is not."""
+
+    inside = AttendantAnswer(many=True)
+    outside = AttendantAnswer(many=True)
+    lost = LostAnswer(many=True)
+    own = serializers.BooleanField(help_text="Whether `lost` is of the caller's hospitals alone.")
+    withheld = serializers.BooleanField(help_text="Whether more is missing than the caller may be told.")
 
 
 class ListedVersion(VersionAnswer):
@@ -40,6 +82,9 @@ class ListedVersion(VersionAnswer):
         child=serializers.DictField(),
         help_text="What was measured on the hub's validation set, and (for its author and admins) by a proposal's job: "
         "name; lines of name, before, after with right, scans, low, high (95 %).",
+    )
+    attendance = AttendanceAnswer(
+        allow_null=True, help_text="Who is in it, as written when its round closed; null for what came of no round."
     )
     created_at = serializers.DateTimeField()
     published_at = serializers.DateTimeField(allow_null=True)
@@ -88,4 +133,18 @@ def _listed(version: ModelVersion, reader: User, hospitals: Hospitals, names: di
         "accuracy": shown.accuracy,
         "scans": shown.n,
         "measured": [asdict(part) for part in reviews.parts(version, reader)],
+        "attendance": _attendance(version, hospitals),
     }
+
+
+def _attendance(version: ModelVersion, hospitals: Hospitals) -> dict[str, Any] | None:
+    found = attended(made_in(version), hospitals)
+    if found is None:
+        return None
+    told = {"inside": list(map(_told, found.inside)), "outside": list(map(_told, found.outside))}
+    lost = [asdict(one) for one in found.lost]
+    return {**told, "lost": lost, "own": found.own, "withheld": found.withheld}
+
+
+def _told(one: Attendant) -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name not in {"kind", "said"}}

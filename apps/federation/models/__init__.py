@@ -1,5 +1,6 @@
 from apps.federation.models.agent import Agent, EnrolmentCode
 from apps.federation.models.attempt import Attempt
+from apps.federation.models.attendance import Attendance
 from apps.federation.models.federation import Federation, Participation
 from apps.federation.models.keys import HubKey
 from apps.federation.models.round import Round, Run
@@ -10,6 +11,7 @@ from apps.federation.models.version import Evaluation, ModelVersion
 __all__ = [
     "Agent",
     "Attempt",
+    "Attendance",
     "EnrolmentCode",
     "Evaluation",
     "Federation",

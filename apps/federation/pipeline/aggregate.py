@@ -12,8 +12,9 @@ from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Agent, ModelVersion, Round, Update
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.attempts import parked_ids
+from apps.federation.pipeline.attend import attend
 from apps.federation.pipeline.choose import call_up
-from apps.federation.pipeline.finish import fail_round
+from apps.federation.pipeline.finish import QUORUM, fail_round
 from apps.federation.pipeline.inspect import open_update
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, UpdateState
@@ -52,7 +53,7 @@ def close(round_id: UUID) -> list[Next]:
     awaited = Agent.objects.active().filter(pk__in=round_.expected).values_list("pk", flat=True)
     missing = {str(pk) for pk in awaited} - accepted
     if not quorum and _is_over(round_.deadline_at, now):
-        return fail_round(round_, "quorum", actor=WORKER)
+        return fail_round(round_, QUORUM, actor=WORKER)
     enough = not missing or (round_.wanted is not None and len(accepted) >= round_.wanted)
     if not quorum or not (enough or _is_over(round_.closes_at, now)):
         return []
@@ -66,6 +67,7 @@ def close(round_id: UUID) -> list[Next]:
                 accepted=len(accepted),
                 missing=len(missing),
             )
+            attend(round_)
             reach("close.before_commit")
     except Conflict:
         return []

@@ -37,6 +37,8 @@ def awaited(federation: Federation) -> list[Agent]:
     that they are back.
     """
     there = online(federation)
+    if not federation.absent_after:
+        return there
     absent = set(federation.participations.exclude(absent_since=None).values_list("hospital", flat=True))
     present = [agent for agent in there if agent.hospital_id not in absent]
     return present if len(present) >= federation.min_updates else there

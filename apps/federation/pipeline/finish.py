@@ -7,12 +7,14 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Evaluation, ModelVersion, Round, Run, Update
 from apps.federation.pipeline import checkpoint, keys, parts, storage
+from apps.federation.pipeline.attend import attend
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, UpdateState, VersionState
 from hospintel_core.failpoints import reach
 
 # A round that ends for one of these is simply tried again.
-NO_FAULT = ("aborted", "superseded", "restored", "quorum")
+QUORUM = "quorum"
+NO_FAULT = ("aborted", "superseded", "restored", QUORUM)
 MOST_ATTEMPTS = 3
 
 
@@ -40,6 +42,8 @@ def mark_failed(round_: Round, reason: str, *, actor: str) -> None:
         changes={"reason": reason, "ended_at": now, "evaluation_closed_at": now},
         reason=reason,
     )
+    if reason == QUORUM:
+        attend(round_)
     for candidate in ModelVersion.objects.filter(round=round_, state=VersionState.CANDIDATE):
         advance(candidate, VersionState.REJECTED, actor=actor, changes={"verdict": f"its round failed: {reason}"})
     attempts = Round.objects.filter(run=round_.run_id, number=round_.number, state=RoundState.FAILED)

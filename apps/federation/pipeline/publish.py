@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, ModelVersion, Round
+from apps.federation.pipeline.attend import facts_of
 from apps.federation.pipeline.finish import after_end, mark_failed
 from apps.federation.pipeline.step import Next
 from apps.federation.states import RoundState, RunState, VersionState
@@ -25,6 +26,8 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
     """
     now = timezone.now()
     following: list[Next] = []
+    # Who is in it was written when its round closed, and stays.
+    attendance = facts_of(version.round) if version.round is not None else {}
     try:
         with transaction():
             federation = Federation.objects.get(pk=version.federation_id)
@@ -32,7 +35,7 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
             changes = {"number": number + 1, "published_at": now, "verdict": verdict or version.verdict}
             changes["decided_by"] = actor
             candidate = version.state == VersionState.CANDIDATE
-            advance(version, VersionState.PUBLISHED, actor=actor, changes=changes, number=number + 1)
+            advance(version, VersionState.PUBLISHED, actor=actor, changes=changes, number=number + 1, **attendance)
             if candidate and version.round_id:
                 own = Round.objects.select_related("run").get(pk=version.round_id)
                 following += _end_own_round(own, number + 1, actor=actor)

@@ -2,11 +2,10 @@
 
 from apps.audit.api import advance, transaction
 from apps.federation.models import Agent, Round, Update
+from apps.federation.pipeline.attend import REVOKED
 from apps.federation.pipeline.finish import withdraw
 from apps.federation.pipeline.step import Next
 from apps.federation.states import AgentState, RoundState, UpdateState
-
-REVOKED = "agent_revoked"
 
 
 def revoke(agent: Agent, *, actor: str) -> list[Next]:

@@ -56,12 +56,14 @@ def hospital(request: HttpRequest, slug: str) -> HttpResponseBase:
     """Show one hospital with its agents, codes and contributions."""
     found, federation = _own(request, slug), federation_of_the_page()
     agents = hospitals_of.agent_rows(found, federation)
+    participation = federation.participations.filter(hospital=found).first()
     context = {
         "federation": federation,
         "hospital": found,
+        "absent": hospitals_of.absent(participation),
         "headline": hospitals_of.hospital_headline(found, agents),
         "agents": agents,
-        "participation": federation.participations.filter(hospital=found).first(),
+        "participation": participation,
         "codes": hospitals_of.open_codes(found),
         "contributions": hospitals_of.contributions(found),
         "members": found.memberships.select_related("user").order_by("user__username"),

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.accounts.roles import may, require
 from apps.audit.api import Conflict
 from apps.federation import figures, queries
+from apps.federation.attendance import attended
 from apps.federation.forms import RunForm
 from apps.federation.ladder import places
 from apps.federation.models import Attempt, Round, Run
@@ -56,6 +57,7 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
     """Show one round."""
     federation = federation_of_the_page()
     found = Round.objects.of(federation.pk).select_related("run__federation", "base", "version")
+    found = found.prefetch_related("attendance__agent__hospital")
     round_ = get_object_or_404(found, pk=round_id)
     user = person(request)
     hospitals = own_hospitals(user)
@@ -77,6 +79,7 @@ def round_page(request: HttpRequest, round_id: UUID) -> HttpResponseBase:
             "places": places(federation, round_, hospitals),
             "updates": queries.update_rows(round_, hospitals),
             "version": version,
+            "attended": attended(round_, hospitals),
             "figures": figures.version_figures(version, hospitals) if version else None,
         },
     )

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from apps.accounts.roles import require
-from apps.federation import comparison, figures, lineage, reviews, validations, versions
+from apps.federation import attendance, comparison, figures, lineage, reviews, validations, versions
 from apps.federation.forms import CompareForm
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline import model_files
@@ -42,6 +42,7 @@ def version_page(request: HttpRequest, version_id: UUID) -> HttpResponseBase:
             "measured": measured,
             "shown": figures.shown(measured, hospitals),
             "figures": figures.version_figures(measured, hospitals),
+            "attended": attendance.attended(attendance.made_in(version), hospitals),
             "on_hub": validations.measured_on_hub(version),
             "file": model_files.Written.of(version.digest),
             "kept_days": model_files.KEPT_DAYS,
