@@ -63,12 +63,12 @@ class Attended:
         """Return it in one sentence."""
         hospitals = len({one.hospital for one in self.inside})
         made = f"{hospitals} hospital{'' if hospitals == 1 else 's'}"
-        waited = sum(one.waited_for for one in self.outside)
         if not self.outside:
             return f"All that take part, {made}."
-        others = len(self.outside)
-        left = f"{others} agent{' is' if others == 1 else 's are'} not in it"
-        return f"{made.capitalize()}; {left}{f', {waited} of them waited for' if waited else ''}."
+        others, waited = len(self.outside), sum(one.waited_for for one in self.outside)
+        left = "1 agent is not in it" if others == 1 else f"{others} agents are not in it"
+        for_whom = "it was waited for" if others == 1 else f"waited for: {waited}"
+        return f"{made.capitalize()}; {left}{f': {for_whom}' if waited else ''}."
 
 
 def attended(round_: Round | None, hospitals: Hospitals) -> Attended | None:

@@ -204,7 +204,7 @@ def test_an_administrator_sees_shares_and_what_went_with_the_missing(hub, cast, 
         ("pituitary", 0, 2, False),
     ]
     assert (found.own, found.withheld) == (False, False)
-    assert found.said == "2 hospitals; 1 agent is not in it, 1 of them waited for."
+    assert found.said == "2 hospitals; 1 agent is not in it: it was waited for."
     page = see(cast.admin, f"/rounds/{two_of_three.pk}/")
     assert "Nobody in it has any" in page
 

@@ -154,6 +154,15 @@ def rounds(run_id: str) -> list[dict[str, Any]]:
     return found
 
 
+def attendance(round_id: str) -> list[dict[str, Any]]:
+    """Who was in a round and who was not, as it was kept when it closed."""
+    from apps.federation.models import Attendance
+
+    found = Attendance.objects.filter(round=round_id).select_related("agent__hospital")
+    same = ("presence", "waited_for", "share", "classes")
+    return [{"hospital": row.agent.hospital.name, **{name: getattr(row, name) for name in same}} for row in found]
+
+
 def what_is_left(run_id: str) -> list[str]:
     """Ciphertexts, round keys and unfinished uploads of the run that are still on disk."""
     from apps.federation.models import Round, Update
