@@ -73,6 +73,7 @@ DOING: Mapping[str, str] = {
     "v1-model": "downloading the model",
     "v1-update": "sending an update",
     "versions": "listing the versions",
+    "versions-compare": "comparing two versions",
     "v1-version-file": "downloading a version",
     "version-file": "downloading a version",
     "version-decide": "deciding about a version",

@@ -181,3 +181,18 @@ def finding(first: ModelVersion, second: ModelVersion, found: Comparison) -> str
     if not gap.change:
         return f"{two.capitalize()} is as accurate as {one}: {shares.partition(' against')[0]}."
     return f"{two.capitalize()} is not clearly better or worse than {one}: {shares}."
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two versions beside each other, as agents and as the hub measured them; `finding` says how the second stands."""
+
+    by_agents: Comparison
+    on_hub: Comparison | None
+    finding: str
+
+
+def beside(first: ModelVersion, second: ModelVersion, hospitals: Hospitals) -> Beside:
+    """Return all that a reader, who sees what is these hospitals', is told of two versions of one federation."""
+    by_agents, on_hub = compare(first, second, hospitals), compare_on_hub(first, second)
+    return Beside(by_agents, on_hub, finding(first, second, on_hub or by_agents))

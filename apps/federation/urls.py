@@ -6,6 +6,7 @@ from rest_framework.views import APIView
 from apps.federation.api import (
     agents,
     audit,
+    compare,
     events,
     models,
     reports,
@@ -77,6 +78,11 @@ urlpatterns = [
     path(V1 + "federations/<slug:slug>/status", status.StatusView.as_view(), name="federation-status"),
     path(V1 + "federations/<slug:slug>/model", models.global_model, name="federation-model"),
     path(V1 + "federations/<slug:slug>/versions", version_list.VersionsView.as_view(), name="versions"),
+    path(
+        V1 + "federations/<slug:slug>/versions/<uuid:a>/compare/<uuid:b>",
+        compare.CompareView.as_view(),
+        name="versions-compare",
+    ),
     path(V1 + "federations/<slug:slug>/runs", runs.RunsView.as_view(), name="runs"),
     path(V1 + "federations/<slug:slug>/runs/<uuid:run_id>/<slug:verb>", runs.SteerView.as_view(), name="steer-run"),
     path(V1 + "models/<slug:digest>", models.head, name="head"),

@@ -93,6 +93,10 @@ def _whose(scene: Scene, answer: Any) -> str:
     return " ".join(sorted(names.get(visibility, visibility) for visibility in found))
 
 
+def _compare(other: str) -> Callable[[Scene], dict[str, Any]]:
+    return lambda s: {"slug": SLUG, "a": s.old.pk, "b": getattr(s, other).pk if other else nothing()}
+
+
 CALLS = [
     row(
         "events",
@@ -106,6 +110,9 @@ CALLS = [
     ),
     row("versions", "GET", path=lambda s: {"slug": SLUG}, strangers=403, people=200, outsider=404),
     row("versions", "GET", what="elsewhere", path=lambda s: {"slug": "none"}, strangers=403, people=404),
+    row("versions-compare", "GET", path=_compare("held"), strangers=403, people=200, outsider=404),
+    row("versions-compare", "GET", what="the same", path=_compare("old"), strangers=403, people=400, outsider=404),
+    row("versions-compare", "GET", what="unknown", path=_compare(""), strangers=403, people=404),
     row("audit-checkpoints", "GET", everyone=403, admin=200),
     row("runs", "POST", path=lambda s: {"slug": SLUG}, json={"rounds": 1}, before=_no_run, everyone=403, admin=201),
     row("runs", "POST", what="elsewhere", path=lambda s: {"slug": "none"}, json={"rounds": 1}, everyone=403, admin=404),

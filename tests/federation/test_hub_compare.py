@@ -226,3 +226,29 @@ def test_on_the_hubs_validation_set_both_read_the_same_scans(two, hub, cast, nor
     found.reports.filter(version=two[0]).delete()
     assert compare_on_hub(*two) is None
     assert "were measured by different agents" in see(cast.admin, address(*two))
+
+
+def test_the_call_tells_what_the_page_does(hub, cast, two, north, south):
+    for one, right in zip(two, (6, 9), strict=True):
+        measure(one, north, right)
+        measure(one, south, 6)
+    client = browser(cast.admin)
+    path = f"/api/v1/federations/brain-mri/versions/{two[0].pk}/compare/{two[1].pk}"
+    told = client.get(path).json()
+    found = compare(*two, None)
+    assert " ".join(told["finding"].split()) in see(cast.admin, address(*two))
+    by_agents = told["by_agents"]
+    assert (by_agents["same"], by_agents["first"]["agents"], by_agents["second"]["scans"]) == (True, 2, 20)
+    assert by_agents["second"]["accuracy"] == found.second.accuracy == 0.75
+    assert [line["name"] for line in by_agents["lines"]] == [line.name for line in found.lines]
+    gap = by_agents["lines"][0]["gap"]
+    assert (gap["change"], gap["low"], gap["high"]) == (found.accuracy.change, found.accuracy.low, found.accuracy.high)
+    assert told["on_hub"] is None
+    # As on the page, a hospital sees its own of what fewer than three measured.
+    own = browser(cast.north_doctor).get(path).json()["by_agents"]
+    assert (own["own"], own["second"]["scans"], own["second"]["accuracy"]) == (True, 10, 0.9)
+    ready_set(hub, cast.admin)
+    for one in two:
+        judge(one)
+    on_hub = client.get(path).json()["on_hub"]
+    assert sum(map(sum, on_hub["first"]["confusion"])) == on_hub["second"]["scans"] == compare_on_hub(*two).second.n

@@ -9,7 +9,8 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
 from apps.accounts.roles import require
-from apps.federation import attendance, comparison, figures, lineage, reviews, validations, versions
+from apps.federation import attendance, figures, lineage, reviews, validations, versions
+from apps.federation.comparison import beside
 from apps.federation.forms import CompareForm
 from apps.federation.models import ModelVersion
 from apps.federation.pipeline import model_files
@@ -90,13 +91,12 @@ def compare_page(request: HttpRequest) -> HttpResponseBase:
     context = {"federation": federation, "form": form, "headline": "Which two versions?"}
     if form.is_valid():
         first, second = (versions.versions_of(federation).get(pk=form.cleaned_data[name]) for name in ("a", "b"))
-        found = comparison.compare(first, second, hospitals)
-        on_hub = comparison.compare_on_hub(first, second)
+        told = beside(first, second, hospitals)
         sides = [(versions.facts_of(one, reader, hospitals), reviews.parts(one, reader)) for one in (first, second)]
         context |= {
-            "headline": comparison.finding(first, second, on_hub or found),
-            "found": found,
-            "on_hub": on_hub,
+            "headline": told.finding,
+            "found": told.by_agents,
+            "on_hub": told.on_hub,
             "first": sides[0][0],
             "second": sides[1][0],
             "sides": sides,
