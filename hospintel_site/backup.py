@@ -19,6 +19,8 @@ from typing import IO, Any
 from django.conf import settings
 from django.db import connections
 
+from apps.federation.pipeline import storage
+
 FORMAT = 1
 MANIFEST, DATABASE, MODELS = "manifest.json", "hospintel.sqlite3", "models"
 LARGEST_MANIFEST = 64 * 1024 * 1024
@@ -40,7 +42,8 @@ def create_backup(target: Path) -> dict[str, Member]:
     """Write a backup to `target` (0600), from a running hub too. Returns what is in it.
 
     The database is copied by SQLite's online backup; sessions are left out, so that nobody can use a stolen backup to
-    be somebody. Models never change once written, so copying them afterwards is consistent with the database.
+    be somebody. Models never change once written, so copying them afterwards is consistent with the database; those in
+    a bucket are left out.
     Raises BackupError.
     """
     if settings.DATABASE_URL:
@@ -73,7 +76,8 @@ def restore_backup(source: Path, *, force: bool) -> Path | None:
     """Put a backup in place of what is in HOSPINTEL_VAR. The hub must not run.
 
     Everything is read and checked before anything is replaced. What is there is moved aside (only with `force`), never
-    deleted. Returns the folder that it was moved to, if any. Raises BackupError.
+    deleted; models go into the bucket, where there is one. Returns the folder that things were moved to, if any. Raises
+    BackupError.
     """
     if settings.DATABASE_URL:
         raise BackupError("The database is PostgreSQL: restore it with pg_restore.")
@@ -88,10 +92,12 @@ def restore_backup(source: Path, *, force: bool) -> Path | None:
         folder = Path(scratch)
         _extract(source, folder)
         _check_database(folder / DATABASE)
+        if settings.S3 is not None:
+            _put_models(folder / MODELS)
         connections.close_all()
         aside = _move_aside(occupied, database)
-        models.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (folder / MODELS).exists():
+        if settings.S3 is None and (folder / MODELS).exists():
+            models.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if models.exists():
                 shutil.rmtree(models)  # no file in it, as just found
             shutil.move(folder / MODELS, models)
@@ -112,7 +118,17 @@ def _snapshot(source: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE")
 
 
+def _put_models(folder: Path) -> None:
+    """Put the models of a backup into the bucket; what is there under the same name is the same."""
+    for path in [found for found in folder.rglob("*") if found.is_file()]:
+        name = path.relative_to(folder).as_posix()
+        if storage.models().find(name) is None:
+            storage.models().put_file(name, path)
+
+
 def _model_files() -> Iterator[tuple[str, Path]]:
+    if settings.S3 is not None:
+        return
     root = Path(settings.MODEL_DIR)
     for path in sorted(root.rglob("*")) if root.exists() else ():
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
@@ -123,7 +139,10 @@ def _manifest(members: dict[str, Member]) -> bytes:
     content = {
         "format": FORMAT,
         "made_ms": time.time_ns() // 1_000_000,
-        "left_out": ["keys", "sessions", "uploads of open rounds"],
+        "left_out": [
+            *("keys", "sessions", "uploads of open rounds"),
+            *(["models: they are in a bucket"] if settings.S3 else []),
+        ],
         "files": {name: asdict(member) for name, member in members.items()},
     }
     return json.dumps(content, indent=1, sort_keys=True).encode()

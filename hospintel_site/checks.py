@@ -6,12 +6,14 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
 from django.db import connection
 from django.utils.module_loading import import_string
 
+from apps.federation.pipeline import storage
 from hospintel_site import env
 from hospintel_site.env import is_loopback
 
@@ -26,11 +28,13 @@ def register_all() -> None:
     """Make `manage.py check`, and with it every command, run the checks."""
     register(all_checks, Tags.security)
     register(keys, Tags.database)
+    # What asks another machine is not asked before every command.
+    register(storage_answers, "storage", deploy=True)
 
 
 def all_checks(**_: Any) -> list[CheckMessage]:
     """Run all of them; Django passes arguments that we do not need."""
-    checks = (addresses, secrets, tls, services, patience, sharing, folders, middleware)
+    checks = (addresses, secrets, tls, services, patience, sharing, bucket, folders, middleware)
     return [message for check in checks for message in check()]
 
 
@@ -208,6 +212,33 @@ def keys(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]
             id="hospintel.E014",
         )
     ]
+
+
+def bucket() -> Iterator[CheckMessage]:
+    """The bucket in which files lie."""
+    place = settings.S3
+    if place is None:
+        return
+    if bool(place.access_key) != bool(place.secret_key):
+        yield Error(
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together.",
+            hint="Set both (or their _FILE), or neither where the machine's role or AWS_PROFILE gives them.",
+            id="hospintel.E015",
+        )
+    url = urlsplit(place.endpoint)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield Warning(
+            f"Models and sealed uploads travel to {place.endpoint} without TLS: who listens can read the models.",
+            hint="Give HOSPINTEL_S3_ENDPOINT an https address, with AWS_CA_BUNDLE for an authority of your own.",
+            id="hospintel.W008",
+        )
+
+
+def storage_answers(**_: Any) -> list[CheckMessage]:
+    """Put a file, read it and delete it (`manage.py check --deploy --tag storage`)."""
+    problem = storage.probe()
+    hint = "HOSPINTEL_STORAGE, HOSPINTEL_S3_ENDPOINT and AWS' variables say where files lie: docs/operations.md."
+    return [Error(f"The storage cannot be used: {problem}", hint=hint, id="hospintel.E016")] if problem else []
 
 
 def folders() -> Iterator[CheckMessage]:

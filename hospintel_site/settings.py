@@ -148,6 +148,7 @@ MIDDLEWARE = [
     "apps.accounts.middleware.BrowserSessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "hospintel_site.away.StorageAway",
 ]
 ROOT_URLCONF = "hospintel_site.urls"
 ASGI_APPLICATION = "hospintel_site.asgi.application"

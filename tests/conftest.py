@@ -32,6 +32,7 @@ OWN_HUBS = {
     *("test_analyse_vgg.py", "test_day.py", "test_empty_hub.py"),
     *(
         "test_bad_uploads.py",
+        "test_bucket.py",
         "test_day_by_api.py",
         "test_demo.py",
         "test_job_kills.py",

@@ -15,7 +15,7 @@ class AnalyseConfig(AppConfig):
         """Have the tick forget what is over, and each process of a worker load the model ahead."""
         from apps.analyse import tasks  # noqa: PLC0415 - it needs the models
         from apps.analyse.pipeline.ask import tidy  # noqa: PLC0415 - as above
-        from apps.federation.pipeline.tick import CHORES  # noqa: PLC0415 - as above
+        from apps.federation.pipeline.tick import SWEEPS  # noqa: PLC0415 - as above
 
-        CHORES.append(tidy)
+        SWEEPS.append(tidy)
         worker_process_init.connect(tasks.warm_up, dispatch_uid="analyse.warm_up")

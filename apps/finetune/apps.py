@@ -13,9 +13,10 @@ class FinetuneConfig(AppConfig):
     def ready(self) -> None:
         """Have signing out release the lease, the tick do what time does here, and pages learn how far a job is."""
         from apps.federation.live import WORK  # noqa: PLC0415 - it needs the models
-        from apps.federation.pipeline.tick import CHORES  # noqa: PLC0415 - as above
+        from apps.federation.pipeline.tick import CHORES, SWEEPS  # noqa: PLC0415 - as above
         from apps.finetune import queries, signals, tasks  # noqa: PLC0415 - as above
 
         signals.connect()
         CHORES.append(tasks.tick)
+        SWEEPS.append(tasks.sweep)
         WORK.append(queries.work)

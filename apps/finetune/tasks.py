@@ -25,10 +25,16 @@ def tick() -> None:
     jobs.end_old_jobs(settings.JOB_HOURS)
     for pk in {*claim.due(), *(lost.id for lost in attempts.due({"train"}))}:
         have_trained(pk)
-    for pk in finish.left_over(time.time()):
+    for pk in finish.ended():
         finish.erase_quietly(pk)
     for pk in {*upload_model.due(), *(lost.id for lost in attempts.due({"read_model"}))}:
         have_model_read(pk)
+
+
+def sweep() -> None:
+    """Delete, once a minute, what processes that died have left among the uploads."""
+    for pk in finish.left_over(time.time()):
+        finish.erase_quietly(pk)
     upload_model.tidy()
 
 

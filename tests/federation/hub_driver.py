@@ -12,7 +12,7 @@ from site_agent import SiteAgent
 from apps.audit.api import events_after, flush_denials, verify
 from apps.federation import tasks
 from apps.federation.models import Federation, Round, Run, Update
-from apps.federation.pipeline import keys, runs, tick
+from apps.federation.pipeline import keys, runs, storage, tick
 from apps.federation.pipeline.step import Next
 from hospintel_site.celery import app
 
@@ -119,7 +119,9 @@ class Hub:
         return [path for path in Path(settings.UPLOAD_DIR).rglob("*") if path.is_file()]
 
     def files(self) -> set[str]:
-        """Their names."""
+        """The names of what lies among the uploads."""
+        if settings.S3 is not None:
+            return {found.name for found in storage.uploads().list("")}
         return {str(path.relative_to(settings.UPLOAD_DIR)) for path in self.paths()}
 
     def finish_honestly(self, *agents: SiteAgent) -> Round:

@@ -21,6 +21,7 @@ from apps.accounts.models import Hospital
 from apps.audit import denials
 from apps.federation import live
 from apps.federation.models import Federation
+from apps.federation.pipeline import storage
 from hospintel_site.env import S3
 
 # What a conftest.py takes from here.
@@ -28,8 +29,10 @@ __all__ = [
     "cast",
     "clean_hub",
     "clock",
+    "either",
     "enrolled",
     "hub",
+    "in_bucket",
     "in_loop",
     "north",
     "own_keys",
@@ -197,3 +200,25 @@ def relay_to() -> Iterator[Callable[[S3], Relay]]:
 def with_credentials(s3_server: S3Server) -> Callable[[], AbstractContextManager[None]]:
     """Have the server look at credentials, as others do at all times."""
     return s3_server.strict
+
+
+@pytest.fixture
+def in_bucket(world: World, settings: Any, s3_server: S3Server, relay_to: Callable[[S3], Relay]) -> Relay:
+    """Have the test's hub keep its files in a bucket; what is returned takes it away and brings it back."""
+    heads = {found.name: storage.models().get(found.name) for found in storage.models().list("")}
+    relay = relay_to(s3_server.bucket())
+    settings.S3 = relay.place
+    for name, head in heads.items():
+        storage.models().put(name, head)
+    # Who looks for files in the folders finds none.
+    settings.MODEL_DIR = settings.UPLOAD_DIR = Path("/dev/null/nothing")
+    return relay
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either(request: pytest.FixtureRequest, world: World) -> str:
+    """Run a test twice, once with each storage; the folder alone by `@in_folder`."""
+    if request.param == "bucket":
+        request.getfixturevalue("in_bucket")
+    kind: str = request.param
+    return kind

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 
 from apps.federation.pipeline import model_files, storage
+
+# Of a file whose tests run twice, those that look into the folder.
+in_folder = pytest.mark.parametrize("either", ["folder"], indirect=True)
 
 
 def head_path(digest):

@@ -16,6 +16,8 @@ from apps.federation.pipeline import storage, tick
 from apps.federation.pipeline.step import Next
 from hospintel_core import h5, weights
 
+pytestmark = pytest.mark.usefixtures("either")
+
 
 def head_of(hub, agent, digest=None, **headers):
     digest = digest or hub.federation.current.digest
@@ -98,11 +100,13 @@ def test_an_unknown_head_is_refused(hub, north, digest):
     assert hub.event(code="model_unknown")["actor"] == north.row.actor
 
 
+@on_disk.in_folder
 def test_a_head_that_is_known_but_not_on_disk_is_refused(hub, north):
     on_disk.head_path(hub.federation.current.digest).unlink()
     assert_refused(head_of(hub, north), 404, "model_unknown")
 
 
+@on_disk.in_folder
 def test_a_file_that_lies_beside_the_heads_is_not_served(hub, north):
     (on_disk.head_path("x").parent / "secret.safetensors").write_bytes(b"secret")
     assert_refused(head_of(hub, north, "secret"), 404, "model_unknown")
@@ -157,8 +161,8 @@ def test_only_the_current_model_is_kept_and_the_heads_of_all(hub, north, south):
         hub.finish_honestly(north, south)
     hub.federation.refresh_from_db()
     digest = hub.federation.current.digest
-    assert {path.name for path in on_disk.file_path(digest).parent.iterdir()} == {f"{digest}.h5", f"{digest}.json"}
-    assert all(on_disk.head_path(version.digest).exists() for version in ModelVersion.objects.all())
+    assert {found.name for found in storage.models().list("h5/")} == {f"h5/{digest}.h5", f"h5/{digest}.json"}
+    assert all(storage.find_head(version.digest) for version in ModelVersion.objects.all())
 
 
 def test_impatient_callers_queue_the_writing_of_a_model_once(hub, north, model):

@@ -17,8 +17,10 @@ from hub_driver import assert_refused
 from site_agent import delta, payload, report
 
 from apps.federation.models import Update
-from apps.federation.pipeline import tick
+from apps.federation.pipeline import storage, tick
 from hospintel_core import weights
+
+pytestmark = pytest.mark.usefixtures("either")
 
 
 @pytest.fixture
@@ -68,8 +70,8 @@ def test_parts_in_order_make_an_update(hub, north, south, round_, sealed, put):
 
 def test_an_upload_whose_last_answer_was_lost_is_completed_by_an_empty_part(hub, south, sealed, put, round_, north):
     put(0, 100)
-    path = on_disk.part_path(round_.pk, north.row.pk, weights.digest(sealed))
-    path.write_bytes(sealed)
+    name = f"parts/{round_.pk}-{north.row.pk}-{weights.digest(sealed)}-{100:012d}.part"
+    storage.uploads().put(name, sealed[100:])
     assert put(len(sealed)).status_code == 202
     hub.work()
     hub.finish_honestly(south)
@@ -91,7 +93,6 @@ def test_a_part_that_does_not_begin_where_the_last_one_ended_is_refused(
 
 
 def test_a_later_part_without_a_first_one_is_refused_and_leaves_no_file(hub, north, south, sealed, put):
-    (settings.UPLOAD_DIR / "parts").mkdir(parents=True)
     answer = put(1000)
     assert_refused(answer, 409, "offset_mismatch")
     assert answer.json()["received"] == 0
@@ -182,6 +183,7 @@ def test_an_upload_that_is_never_finished_is_removed_after_a_day(hub, north, rou
         assert hub.files() == set()
 
 
+@on_disk.in_folder
 def test_what_a_web_process_that_died_left_is_removed_after_a_day(hub, north, south, round_):
     north.take_part()
     orphans = [
@@ -203,6 +205,7 @@ def test_unfinished_uploads_go_with_their_round(hub, north, south, put):
     hub.finish_honestly(north, south)
 
 
+@on_disk.in_folder
 def test_an_agent_has_at_most_four_unfinished_uploads_in_a_round(hub, north, round_):
     for number, digest in enumerate("abcdef"):
         assert north.put(round_.pk, b"x", length=100, digest=digest * 64).status_code == 200

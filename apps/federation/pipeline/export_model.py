@@ -3,7 +3,6 @@
 The base is the same for all versions and written once; each file's name is its SHA-256, which the page checks.
 """
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -41,10 +40,10 @@ class Export:
     @classmethod
     def of(cls, digest: str) -> Self | None:
         """Return what was written for the head with this digest and the hub's number of bits; None if nothing yet."""
-        try:
-            found = cls(**json.loads(storage.models().get(_description(digest))))
-        except FileNotFoundError:
+        note = storage.get_note(_description(digest))
+        if note is None:
             return None
+        found = cls(**note)
         return found if all(find_file(name) for name in (found.base, found.head)) else None
 
 
@@ -89,7 +88,7 @@ def export_model(version_id: UUID) -> list[Next]:
     try:
         written = Export(bits, _store(base), len(base), _store(head), len(head), measured)
         reach("export_model.kept")
-        storage.models().put(_description(version.digest), json.dumps(asdict(written)).encode())
+        storage.put_note(_description(version.digest), asdict(written))
     except OSError as error:
         if error.errno not in storage.DISK_FULL:
             raise

@@ -5,7 +5,6 @@ The rest is written again when somebody asks: equal input gives equal bytes.
 """
 
 import hashlib
-import json
 import logging
 import time
 from contextlib import closing, suppress
@@ -39,13 +38,10 @@ class Written:
     @classmethod
     def of(cls, digest: str) -> Self | None:
         """Return what was written of the head with this digest; None if nothing, or another size than was noted."""
-        try:
-            found = cls(**json.loads(storage.models().get(_note(digest))))
-        except FileNotFoundError:
+        note = storage.get_note(_note(digest))
+        if note is None:
             return None
-        except (ValueError, TypeError):
-            logger.exception("The note on the file of %s is damaged; the file is written again", digest)
-            return None
+        found = cls(**note)
         stored = storage.models().find(name_of(digest))
         return found if stored is not None and stored.size == found.size else None
 
@@ -61,7 +57,7 @@ def keep(digest: str, draft: Path) -> Written:
         written = Written(_sha256(file), draft.stat().st_size)
     storage.models().put_file(name_of(digest), draft)
     reach("write_model.written")
-    storage.models().put(_note(digest), json.dumps(asdict(written)).encode())
+    storage.put_note(_note(digest), asdict(written))
     storage.models().delete(_wanted(digest))
     return written
 

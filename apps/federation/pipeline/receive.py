@@ -5,6 +5,7 @@ depends on what the header says.
 """
 
 import uuid
+from contextlib import suppress
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError
@@ -14,6 +15,7 @@ from apps.audit.api import record, transaction
 from apps.federation.models import Agent, Round, Update
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.choose import is_asked
+from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.open_round import ATTEMPTS, max_body, wire_schema
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import RoundState, UpdateState
@@ -214,8 +216,10 @@ def _insert(header: Header, round_: Round, agent: Agent, data: bytes, digest: st
                 record("update.received", actor=agent.actor, obj=update, objects=[round_])
             reach("receive.before_commit")
     except BaseException as error:
-        if not _may_be_there(update):
-            storage.discard_sealed(update.pk)
+        # What cannot be deleted now, the tick deletes.
+        with suppress(StorageAwayError):
+            if not _may_be_there(update):
+                storage.discard_sealed(update.pk)
         if isinstance(error, IntegrityError):
             return _first_comer(agent, round_, digest, header.nonce, error)
         raise

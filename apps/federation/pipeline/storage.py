@@ -1,13 +1,17 @@
 """Files of the hub: heads by digest, sealed updates; what the rest of the hub asks of `objects.py`."""
 
+import json
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.signing import BadSignature, Signer
 
 from apps.federation.pipeline.folder import Folder
 from apps.federation.pipeline.objects import Objects, StorageAwayError, Stored
@@ -15,6 +19,7 @@ from apps.federation.pipeline.step import Refusal
 from hospintel_core import weights
 from hospintel_core.errors import CoreError
 from hospintel_site import bodies
+from hospintel_site.env import S3
 
 logger = logging.getLogger(__name__)
 WANT_SECONDS = 15
@@ -49,12 +54,12 @@ def _bucket(prefix: str) -> Objects | None:
 def probe() -> str:
     """Return why the storage cannot be used now, "" where it can; asked of a bucket at most every few seconds."""
     if settings.S3 is not None:
-        return _probed(int(time.monotonic() / PROBE_SECONDS))
+        return _probed(settings.S3, int(time.monotonic() / PROBE_SECONDS))
     return models().probe() or uploads().probe()
 
 
 @lru_cache(maxsize=1)
-def _probed(moment: int) -> str:  # noqa: ARG001 - what is found is kept until the next
+def _probed(place: S3, moment: int) -> str:  # noqa: ARG001 - what is found is kept until the next
     return uploads().probe()
 
 
@@ -103,6 +108,27 @@ def read_head(digest: str, schema: weights.Schema) -> weights.Arrays:
     if weights.digest(data) != digest:
         raise StorageError("head_damaged", f"The stored head {digest} has been damaged.")
     return weights.loads(data, schema)[0]
+
+
+def put_note(name: str, facts: Mapping[str, object]) -> None:
+    """Put a note on model files, signed: who may write to the storage alone cannot say that other files are ours."""
+    models().put(name, _signer(name).sign(json.dumps(facts)).encode())
+
+
+def get_note(name: str) -> dict[str, Any] | None:
+    """Return what a note says; None where there is none, or it is damaged or not ours."""
+    try:
+        found: dict[str, Any] = json.loads(_signer(name).unsign(models().get(name).decode()))
+    except FileNotFoundError:
+        return None
+    except (BadSignature, ValueError):
+        logger.exception("The note %s is damaged; what it is about is written again", name)
+        return None
+    return found
+
+
+def _signer(name: str) -> Signer:
+    return Signer(salt=f"hospintel storage {name}")
 
 
 def ask_once(note: str) -> bool:

@@ -1,5 +1,6 @@
 """What time does: deadlines, stuck rows, expired codes, forgotten uploads. Any number of ticks may run at once."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -24,17 +25,20 @@ from apps.federation.pipeline import (
     storage,
     validation,
 )
+from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next
 from apps.federation.states import ROUND_ACTIVE, RoundState, RunState, UpdateState, ValidationState
 
+logger = logging.getLogger(__name__)
 SYSTEM = "system:tick"
 # A task that nobody has begun after this was lost, and is queued again; and once more each time after that.
 LOST_SECONDS, STUCK_SECONDS = 5, 15
 PART_SECONDS = 24 * 3600
 # What a process writes before it puts it; longer than any takes for it.
 DRAFT_SECONDS = 3600
-# What apps above this one have done at every look; they add it when Django starts.
+# What apps above this one have done at every look, and once a minute; they add it when Django starts.
 CHORES: list[Callable[[], None]] = []
+SWEEPS: list[Callable[[], None]] = []
 
 
 def due() -> list[Next]:
@@ -75,7 +79,12 @@ def _requeued(step: str, rows: QuerySet[Any], now: datetime) -> list[UUID]:
 
 def _unwritten_models() -> list[Next]:
     current = Federation.objects.exclude(current=None).values_list("current", "current__digest")
-    return [Next("write_model", pk, apart=True) for pk, digest in current if model_files.want(digest)]
+    try:
+        return [Next("write_model", pk, apart=True) for pk, digest in current if model_files.want(digest)]
+    except StorageAwayError:
+        # What else is due is not held up by it.
+        logger.exception("Whether models are to be written cannot be seen now")
+        return []
 
 
 def _unfinished_rounds() -> list[Next]:
@@ -96,8 +105,9 @@ def housekeeping() -> None:
     lockout.forget_old_attempts()
     sessions.forget_old_sessions()
     tokens.forget_old_tokens()
-    validation.tidy()
     attempts.forget()
+    _erase_orphans()
+    validation.tidy()
     limit = time.time() - PART_SECONDS
     parts.forget_old(limit)
     # A web process that died just before the row was there left its ciphertext.
@@ -108,7 +118,8 @@ def housekeeping() -> None:
     for place in (storage.models(), storage.uploads()):
         place.sweep(time.time() - DRAFT_SECONDS)
     model_files.prune()
-    _erase_orphans()
+    for sweep in SWEEPS:
+        sweep()
 
 
 def sign_checkpoint() -> None:

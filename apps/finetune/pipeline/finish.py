@@ -66,9 +66,12 @@ def erase_quietly(job_id: UUID) -> None:
         logger.exception("the scans of job %s cannot be deleted; trying again", job_id)
 
 
+def ended() -> set[UUID]:
+    """Return the jobs that have ended and have scans."""
+    return set(Job.objects.filter(erased_at=None).exclude(state__in=JOB_ACTIVE).values_list("pk", flat=True))
+
+
 def left_over(now: float) -> set[UUID]:
-    """Return the jobs that have ended and have scans, and of what never came to be a job or was to be gone."""
-    ended = set(Job.objects.filter(erased_at=None).exclude(state__in=JOB_ACTIVE).values_list("pk", flat=True))
+    """Return whose keys and scans are here of what never came to be a job, or was to be gone."""
     kept = vault.kept(now - FRESH_SECONDS)
-    active = set(Job.objects.filter(pk__in=kept, state__in=JOB_ACTIVE).values_list("pk", flat=True))
-    return ended | (kept - active)
+    return kept - set(Job.objects.filter(pk__in=kept, state__in=JOB_ACTIVE).values_list("pk", flat=True))

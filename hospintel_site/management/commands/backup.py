@@ -35,3 +35,7 @@ class Command(BaseCommand):
             f"The keys in {settings.KEYS} are NOT in it. Keep a copy of them elsewhere: without them agents"
         )
         self.stdout.write("no longer know this hub.")
+        if settings.S3 is not None:
+            self.stdout.write(
+                f"The models are in the bucket {settings.S3.bucket} and NOT in it: back that up by itself, after this."
+            )

@@ -9,7 +9,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.audit.api import record, transaction, verify
-from apps.federation.models import Round
+from apps.federation.models import ModelVersion, Round
+from apps.federation.pipeline import storage
 from apps.federation.pipeline.finish import fail_round
 from hospintel_site.backup import BackupError, restore_backup
 from hospintel_site.lock import FolderInUse, hold
@@ -56,5 +57,7 @@ class Command(BaseCommand):
             "What happened after the backup is unmade: agents revoked since are active again, codes used since may be "
             "used again, and updates received since are not known. Look at the agents now, and revoke them again."
         )
+        if missing := [str(version) for version in ModelVersion.objects.all() if not storage.find_head(version.digest)]:
+            self.stdout.write(f"The storage has no head of {', '.join(missing)}: get them from its own backup.")
         if not held.ok:
             raise CommandError(f"The restored audit does not hold at entry {held.bad_seq}: {held.reason}.")

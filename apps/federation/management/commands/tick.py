@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
 
 from apps.federation.pipeline import tick
+from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.tasks import enqueue
 from hospintel_site.processes import Beating
 
@@ -44,12 +45,14 @@ class Command(BaseCommand):
     def _look(self, *, housekeeping: bool) -> None:
         try:
             enqueue(tick.due())
+            tick.sign_checkpoint()
             for chore in tick.CHORES:
                 chore()
             if housekeeping:
                 tick.housekeeping()
-            tick.sign_checkpoint()
         except DatabaseError:
             logger.exception("The database does not answer; looking again")
+        except StorageAwayError:
+            logger.exception("The storage does not answer; looking again")
         finally:
             close_old_connections()
