@@ -62,10 +62,6 @@ def test_every_file_of_the_pipeline_is_named():
         "revoke",
         "runs",
         "storage",
-        "objects",
-        "bucket",
-        "folder",
-        "parts",
         "write_model",
         "export_model",
     }

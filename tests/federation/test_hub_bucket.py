@@ -14,9 +14,11 @@ from hub_driver import assert_refused
 from looking import see
 from site_agent import SCHEMA
 
-from apps.federation.models import Update
-from apps.federation.pipeline import export_model, model_files, storage, validation
+from apps.federation import tasks
+from apps.federation.models import Attempt, Update
+from apps.federation.pipeline import export_model, model_files, storage, tick, validation
 from apps.federation.pipeline.bucket import Bucket
+from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.vault import Vault, VaultError
 from hospintel_core import weights
@@ -135,6 +137,33 @@ def test_the_tick_does_what_needs_no_file(hub, north, south, in_bucket, caplog, 
     assert "The storage does not answer; looking again" in caplog.text
     assert [waiting["name"] for waiting in hub.queued()] == ["close"]
     in_bucket.back()
+
+
+def test_what_workers_do_waits_for_the_bucket_however_long_that_takes(hub, north, south, in_bucket, clock):
+    round_ = hub.open_round(north, south)
+    north.take_part()
+    in_bucket.away()
+    for _ in range(5):
+        with pytest.raises(StorageAwayError):
+            hub.work()
+        clock.shift(30)
+        tasks.enqueue(tick.due())
+    in_bucket.back()
+    hub.work()
+    assert Update.objects.get().state == "ACCEPTED"
+    south.take_part()
+    in_bucket.away()
+    for _ in range(5):
+        with pytest.raises(StorageAwayError):
+            hub.work()
+        clock.shift(30)
+        tasks.enqueue(tick.due())
+    in_bucket.back()
+    hub.work()
+    round_.refresh_from_db()
+    assert (round_.state, round_.updates.filter(state="CONSUMED").count()) == ("PUBLISHED", 2)
+    assert not Attempt.objects.exists()
+    assert hub.events(action="step.parked") == []
 
 
 def test_an_update_that_was_changed_in_the_bucket_is_refused_before_it_is_opened(hub, north, south):

@@ -322,6 +322,26 @@ def test_a_file_that_is_gone_is_said_to_be_gone(hub: Any, doctor: User, tmp_path
     assert upload.code == "upload_lost"
 
 
+def test_a_file_that_is_not_the_one_that_came_is_not_read(hub: Any, doctor: User, tmp_path: Path):
+    lease.take(doctor)
+    upload = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
+    storage.uploads().put(upload_model.name_of(upload.pk), file_of(tmp_path, trained(hub, by=2.0)))
+    upload_model.read(upload.pk)
+    upload.refresh_from_db()
+    assert (upload.state, upload.code) == ("REFUSED", "upload_lost")
+
+
+@pytest.mark.usefixtures("in_bucket")
+def test_an_uploaded_model_is_read_from_a_bucket(hub: Any, doctor: User, tmp_path: Path):
+    lease.take(doctor)
+    upload = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])
+    assert [found.name for found in storage.uploads().list("")] == [upload_model.name_of(upload.pk)]
+    upload_model.read(upload.pk)
+    upload.refresh_from_db()
+    assert upload.state == "PROPOSED"
+    assert storage.uploads().list("") == []
+
+
 def test_files_without_an_upload_are_deleted_after_a_while(hub: Any, doctor: User, tmp_path: Path, clock: Any):
     lease.take(doctor)
     kept = upload_model.receive(doctor, [file_of(tmp_path, trained(hub))])

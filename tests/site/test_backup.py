@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import S3Server
 
 from hospintel_site.backup import BackupError, _extract, _private
 from hospintel_site.lock import hold
@@ -19,11 +20,11 @@ from hospintel_site.lock import hold
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def manage(var: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, "HOSPINTEL_VAR": str(var)},
+        env={**os.environ, "HOSPINTEL_VAR": str(var), **more},
         capture_output=True,
         text=True,
         timeout=240,
@@ -93,6 +94,33 @@ def test_the_same_hub_comes_back_on_an_empty_machine(hub: Path, saved: Path, tmp
     digest = after["versions"][0]
     head = tmp_path / "models" / "heads" / f"{digest}.safetensors"
     assert head.read_bytes() == (hub / "models" / "heads" / f"{digest}.safetensors").read_bytes()
+
+
+def test_models_of_a_backup_go_into_the_bucket_and_those_in_a_bucket_are_told(hub: Path, saved: Path, tmp_path: Path):
+    server = S3Server()
+    try:
+        place = server.bucket()
+        inside = {
+            "HOSPINTEL_STORAGE": f"s3://{place.bucket}/a",
+            "HOSPINTEL_S3_ENDPOINT": place.endpoint,
+            "AWS_ACCESS_KEY_ID": place.access_key,
+            "AWS_SECRET_ACCESS_KEY": place.secret_key,
+        }
+        restored = manage(tmp_path / "one", "restore", str(saved), **inside)
+        assert restored.returncode == 0, restored.stderr
+        assert "The storage has no head" not in restored.stdout
+        digest = ask(hub, FACTS)["versions"][0]
+        names = {one["Key"] for one in server.admin.list_objects_v2(Bucket=place.bucket)["Contents"]}
+        assert f"a/models/heads/{digest}.safetensors" in names
+        again = tmp_path / "again.tar"
+        made = manage(tmp_path / "one", "backup", str(again), **inside)
+        assert f"The models are in the bucket {place.bucket} and NOT in it" in made.stdout
+        with tarfile.open(again) as tar:
+            assert tar.getnames() == ["manifest.json", "hospintel.sqlite3"]
+        elsewhere = manage(tmp_path / "two", "restore", str(again))
+        assert "The storage has no head of version 1" in elsewhere.stdout
+    finally:
+        server.close()
 
 
 def test_a_backup_is_private_and_holds_no_key(hub: Path, saved: Path):

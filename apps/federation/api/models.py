@@ -62,7 +62,7 @@ def _head(request: HttpRequest, digest: str) -> Stored:
     extend_schema(
         tags=["Agents"],
         parameters=[OpenApiParameter("digest", str, OpenApiParameter.PATH, description=DIGEST), *RANGES],
-        responses={FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown"})},
+        responses={FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown", 503: "storage_away"})},
     ),
     [AgentAuthentication],
 )
@@ -157,7 +157,7 @@ def record_download(request: HttpRequest, caller: Agent | User, version: ModelVe
                     401: "login_required token_invalid",
                     403: "permission_denied not_a_member agent_revoked",
                     404: "model_unknown",
-                    503: "model_not_written",
+                    503: "model_not_written storage_away",
                 }
             ),
         },

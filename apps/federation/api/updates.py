@@ -37,6 +37,7 @@ NOT_TAKEN = {
     413: "body_too_large",
     422: "update_refused " + " ".join(receive.HEADER_TEXTS),
     429: "too_many_attempts",
+    503: "storage_away",
     507: "hub_disk_full",
 }
 

@@ -87,7 +87,7 @@ def _refused(request: HttpRequest, version_id: UUID, refusal: Refusal) -> HttpRe
                     403: "permission_denied not_a_member agent_revoked",
                     404: "model_unknown",
                     409: "version_state",
-                    503: "model_not_written models_waiting",
+                    503: "model_not_written models_waiting storage_away",
                 }
             ),
         },

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from apps.audit.api import Conflict, record, transaction
 from apps.federation.models import Attempt
+from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ WORKER = "system:worker"
 MOST_TRIES = 3
 # Loading TensorFlow may hold a process up. Where it is gone on this machine, nobody waits for that.
 BEAT_SECONDS, STALE_SECONDS = 5.0, 30
-# After an error (a storage that is away, say) the next try waits 15 s, the one after it a minute.
+# After an error the next try waits 15 s, the one after it a minute.
 PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
 QUEUED_SECONDS = 15
 FORGOTTEN = timedelta(days=1)
@@ -68,6 +69,9 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
     with _Beat(mine):
         try:
             following = do(pk)
+        except StorageAwayError:
+            _postponed(mine)
+            raise
         except Exception as error:
             _failed(mine, str(getattr(error, "code", "") or type(error).__name__))
             raise
@@ -118,6 +122,13 @@ def _failed(mine: Attempt, fault: str) -> None:
     if noted and mine.tries >= MOST_TRIES:
         mine.claim, mine.fault = None, fault[:60]
         _park(mine)
+
+
+def _postponed(mine: Attempt) -> None:
+    """Note that the storage was away: that is no try, however often it is asked again."""
+    with transaction():
+        later = {"claim": None, "holder": "", "seen_at": timezone.now(), "fault": "storage_away"}
+        _held_by(mine).update(tries=F("tries") - 1, **later)
 
 
 def _park(row: Attempt) -> None:

@@ -197,6 +197,10 @@ def _claim(upload_id: UUID) -> ModelUpload | None:
 def _ask(upload: ModelUpload, architecture: Architecture) -> Answer:
     try:
         with storage.uploads().local(name_of(upload.pk)) as path:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != upload.digest:
+                raise Refusal("upload_lost", "The file on the hub is not the one that came. Upload it again.")
             answer = apart.ask(path, architecture)
     except FileNotFoundError as error:
         raise Refusal("upload_lost", "The file is no longer on the hub. Upload it again.") from error
