@@ -74,6 +74,16 @@ def test_a_unit_starts_what_compose_does(unit: Path):
     assert start.replace(" --port %i", "").replace("%i", "default") in known
 
 
+def test_alerts_are_over_metrics_that_there_are():
+    rules = (ROOT / "deploy/prometheus/hospintel.rules.yml").read_text()
+    metrics = (ROOT / "hospintel_site/metrics.py").read_text()
+    named = {re.sub("_(total|count)$", "", name) for name in re.findall(r"\bhospintel_(\w+)", rules)}
+    assert [name for name in sorted(named) if not re.search(rf'"(hospintel_)?{name}"', metrics)] == []
+    alerts = re.findall(r"alert: (\w+)", rules)
+    told = re.findall(r"^\| (Hub\w+) \|", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(alerts)
+
+
 def test_preparing_twice_is_as_preparing_once(tmp_path: Path):
     environment = {**os.environ, "HOSPINTEL_VAR": str(tmp_path / "var")}
     for _ in range(2):

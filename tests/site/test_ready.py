@@ -26,7 +26,7 @@ def ready(db: None, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A hub that has all it needs."""
     for name in ("KEYS", "MODEL_DIR", "UPLOAD_DIR"):
         setattr(settings, name, tmp_path / name.lower())
-    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_in": str(tmp_path)}
+    settings.REDIS_URL, settings.CELERY_BROKER_TRANSPORT_OPTIONS = "", {"data_folder_in": str(tmp_path)}
     monkeypatch.setattr(health, "_applied", False)
     monkeypatch.setattr(keys, "RSA_BITS", 1024)  # quickly made, and never used
     keys.ensure_keys()
@@ -134,7 +134,7 @@ def test_a_process_that_fell_silent_is_forgotten_in_time(db: None):
 
 
 def test_messages_in_the_queue_folder_are_counted(settings: Any, tmp_path: Path):
-    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_in": str(tmp_path)}
+    settings.REDIS_URL, settings.CELERY_BROKER_TRANSPORT_OPTIONS = "", {"data_folder_in": str(tmp_path)}
     for name in ("1_a.default.msg", "2_b.default.msg", "3_c.training.msg", ".4_d.default.msg.part"):
         (tmp_path / name).write_text("")
     assert waiting() == {"default": 2, "training": 1}
