@@ -66,7 +66,7 @@ chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS RE
 
 # What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on
 # a copy of the database, that ask who may do what, which no database changes. The demo is embedded always.
-SERVED := tests/flows tests/audit tests/federation tests/finetune tests/accounts
+SERVED := tests/services tests/flows tests/audit tests/federation tests/finetune tests/accounts
 NOT_SERVED := $(addprefix --ignore=,tests/flows/test_demo.py $(patsubst %,tests/accounts/test_%.py,matrix attacks mutations))
 
 test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts

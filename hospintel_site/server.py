@@ -25,7 +25,6 @@ from typing import Any
 
 from cryptography import x509
 from daphne.http_protocol import HTTPFactory, WebRequest
-from daphne.ws_protocol import WebSocketFactory
 from OpenSSL import crypto
 from twisted.internet import defer, reactor
 from twisted.internet.error import CannotListenError
@@ -38,6 +37,7 @@ from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, piecewise, room
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
 from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, SOCKET_BYTES, limit_for
+from hospintel_site.sockets import HubSocketFactory
 
 logger = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ class HubServer(Server):  # type: ignore[misc]
         """Serve until a signal. Raises CannotListenError if the address cannot be had."""
         self.connections: dict[Any, dict[str, Any]] = {}
         self.http_factory = HubFactory(self, patience=self._patience, on_refusal=self._on_refusal)
-        self.ws_factory = WebSocketFactory(self, server=self.server_name)
+        self.ws_factory = HubSocketFactory(self, server=self.server_name)
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,  # the application checks the origin

@@ -228,12 +228,14 @@ def running() -> Iterator[tuple[Postgres, Redis]]:
 
 def main() -> int:
     """Run the command; returns its exit status, or 2 where the programs are missing."""
-    # SIGTERM ends the block below in order, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running() as (postgres, queue):
             environment = {**os.environ, "DATABASE_URL": postgres.url, "REDIS_URL": queue.url}
-            return subprocess.run(sys.argv[1:], env=environment, check=False).returncode  # noqa: S603 - our caller's
+            process = subprocess.Popen(sys.argv[1:], env=environment)  # noqa: S603 - our caller's
+            # It is to end in order, and we after it. Ctrl-C reaches it by itself.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+            return process.wait()
     except MissingError as error:
         print(f"error: {error}", file=sys.stderr)
         print("hint: on Debian: apt-get install postgresql redis-server", file=sys.stderr)

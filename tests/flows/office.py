@@ -30,7 +30,7 @@ class Office:
         )
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._pool.submit(function, *args, **kwargs).result(ANSWER_SECONDS)
+        return self._pool.submit(_answer, function, *args, **kwargs).result(ANSWER_SECONDS)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -42,6 +42,14 @@ def _set_up(environment: dict[str, str]) -> None:
     import django
 
     django.setup()
+
+
+def _answer(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    from django.db import close_old_connections
+
+    # As before each request: the database may have been started anew since the last question.
+    close_old_connections()
+    return function(*args, **kwargs)
 
 
 def prepare(architecture: str) -> None:
@@ -271,12 +279,13 @@ def note(username: str) -> None:
         record("test.note", actor=ADMIN, visibility=_person(username).memberships.get().hospital.visibility)
 
 
-def note_to_all() -> None:
-    """Something happens that everybody may see."""
+def note_to_all(times: int = 1) -> None:
+    """Something happens that everybody may see, so often at once."""
     from apps.audit.api import record, transaction
 
     with transaction():
-        record("test.note_to_all", actor=ADMIN)
+        for _ in range(times):
+            record("test.note_to_all", actor=ADMIN)
 
 
 def set_least_updates(slug: str, least: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import office
 import pytest
-from browser_socket import BrowserSocket, RefusedError
+from browser_socket import TEXT, BrowserSocket, RefusedError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import Hub
 
@@ -120,6 +120,20 @@ def test_events_come_to_a_page_that_is_open_and_not_to_others_pages(hub: Hub, ta
     mine_seen, other_seen = seen(mine), seen(other)
     assert mine_seen["test.note"].startswith("hospital:")
     assert "test.note" not in other_seen
+
+
+def test_much_that_happens_at_once_comes_to_a_page_too(hub: Hub, tab: Any, person: str):
+    """A page may say little; what it is told may be longer."""
+    socket = tab(person).socket()
+    hub.ask(office.note_to_all, 100)
+    told: list[dict[str, Any]] = []
+    while len(told) < 100:
+        events = socket.receive(WITHIN)
+        assert isinstance(events, list), f"closed with {events}"
+        told += events
+    socket.send(TEXT, b"x" * 2000)
+    with pytest.raises(ConnectionError):
+        socket.until_closed(WITHIN)
 
 
 def seen(socket: BrowserSocket) -> dict[str, str]:
