@@ -65,9 +65,10 @@ chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS RE
 		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
 
 # What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on
-# a copy of the database, that ask who may do what, which no database changes. The demo is embedded always.
+# a copy of the database, that ask who may do what, which no database changes. The demo, and the hub behind nginx, are
+# embedded always.
 SERVED := tests/services tests/flows tests/audit tests/federation tests/finetune tests/accounts
-NOT_SERVED := $(addprefix --ignore=,tests/flows/test_demo.py $(patsubst %,tests/accounts/test_%.py,matrix attacks mutations))
+NOT_SERVED := $(addprefix --ignore=tests/,services/test_nginx.py flows/test_demo.py $(patsubst %,accounts/test_%.py,matrix attacks mutations))
 
 test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts
 	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(SERVED) $(NOT_SERVED)
