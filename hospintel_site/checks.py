@@ -192,7 +192,8 @@ def sharing() -> Iterator[CheckMessage]:
         yield Warning(
             f"The database is on {host}, but without {' and '.join(unset)} this machine keeps models, sealed updates "
             f"or keys for itself in {settings.VAR}: processes on other machines would not find them.",
-            hint="Set each to a folder that all machines share; where all processes run on this one, to a folder here.",
+            hint="Set each to a folder that all machines share (HOSPINTEL_STORAGE may be a bucket); where all "
+            "processes run on this one, to a folder here.",
             id="hospintel.W007",
         )
 

@@ -63,6 +63,7 @@ def test_parts_in_order_make_an_update(hub, north, south, round_, sealed, put):
         "received": len(sealed),
         "attempts_left": 5,
         "round_state": "COLLECTING",
+        "round_reason": "",
     }
     assert hub.event(action="update.received")["actor"] == north.row.actor
     hub.finish_honestly(south)

@@ -49,6 +49,8 @@ class Command(FederationCommand):
         changes = {name: options[name] for name in SETTINGS if options[name] is not None}
         if changes:
             enqueue(configure(federation, changes, actor=acting(self)))
-        for name, value in settings_of(federation).items():
+        settings = settings_of(federation)
+        width = max(map(len, settings)) + 2
+        for name, value in settings.items():
             shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-            self.stdout.write(f"{name:<18}{shown}")
+            self.stdout.write(f"{name:<{width}}{shown}")
