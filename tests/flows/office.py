@@ -199,12 +199,15 @@ def audit_holds() -> bool:
 
 
 def create_doctor(username: str, password: str) -> str:
-    """A doctor of a hospital of the same name; returns the username."""
+    """A doctor of a hospital of the same name, which takes part; returns the username."""
     from apps.accounts.models import Role
     from apps.accounts.pipeline import add_member, create_hospital, create_person
+    from apps.federation.pipeline import bootstrap, enrol
 
     user = create_person(username, password, role=Role.DOCTOR, actor=ADMIN)
-    add_member(user, create_hospital(f"Hospital of {username}", actor=ADMIN), actor=ADMIN)
+    hospital = create_hospital(f"Hospital of {username}", actor=ADMIN)
+    add_member(user, hospital, actor=ADMIN)
+    enrol.join(bootstrap.ensure_federation(), hospital, actor=ADMIN)
     return username
 
 
