@@ -25,7 +25,6 @@ POLL_LAST: Final = 2.0
 MAX_REWINDS: Final = 5
 # Failures of a part that a smaller one may not have.
 BROKEN: Final = frozenset({"connection_cut", "hub_timeout"})
-# Refusals that are about this seal and not about the delta: another nonce, time or transfer can be accepted.
 # How a round goes on, or has ended, without this agent: nothing is wrong with any of them.
 _ENDS: Final = {
     "round_closed": "the round ended without this update",
@@ -33,6 +32,7 @@ _ENDS: Final = {
     "not_needed": "enough other updates were in: the round closed without this one, and nothing is wrong",
     NOT_SELECTED: ASKED_OTHERS,
 }
+# Refusals that are about this seal and not about the delta: another nonce, time or transfer can be accepted.
 RETRY_HELPS: Final = frozenset({"update_refused", "clock_skew", "replayed", "digest_mismatch"})
 
 
