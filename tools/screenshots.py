@@ -32,7 +32,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
 WIDTHS = {"wide": 1280, "narrow": 390}
 THEMES = ("light", "dark")
 TALLEST = 6000
-COLOURS = 56
+COLOURS = 48
 PATIENCE = 240
 # What links in the portal lead to beside pages.
 FILES = ("/admin/", "/api/", "/static/", "/docs", "/redoc")
@@ -204,7 +204,7 @@ def _take_validation(chromium: Browser, address: str, password: str) -> None:
     page = chromium.new_context(base_url=address, reduced_motion="reduce").new_page()
     _sign_in(page, password)
     page.goto("/validation/")
-    _bring(page, range(100, 112), "#coming")
+    _bring(page, range(100, 150), "#coming")  # enough of a class for a domain check
     _save_all_looks(page, "validation-brought")
     page.click("#use")
     page.wait_for_selector("#measured-head", timeout=PATIENCE * 1000)
