@@ -38,6 +38,7 @@ def scenes(scene_snapshot: Snapshot, django_db_blocker: Any, settings: Any, tmp_
         settings.KEYS = scene_snapshot.folder / "keys"
         settings.MODEL_DIR, settings.UPLOAD_DIR = folder / "models", folder / "uploads"
         with django_db_blocker.unblock(), scene_snapshot.restored(folder) as restored:
+            restored.sign_in_again()
             yield restored
         forget_denials()
         shutil.rmtree(folder)
