@@ -52,6 +52,10 @@ class HubAdminSite(AdminSite):
 
         return update_wrapper(inner, guarded)
 
+    def get_urls(self) -> list[Any]:
+        """Return Django's addresses but for "view on site": no row has such a page, a wrong id would be an error."""
+        return [address for address in super().get_urls() if getattr(address, "name", None) != "view_on_site"]
+
     def login(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:  # noqa: ARG002
         """Send people to the portal's login page: one door, one audit trail."""
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))

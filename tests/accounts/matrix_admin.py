@@ -55,7 +55,6 @@ def admin_rows() -> list[Row]:
     models = [model._meta.label_lower for model in admin.site._registry]
     own = ONLY_ADMINS | {"admin": 200}
     revoke = ONLY_ADMINS | {"what": "revoke", "form": _revocation, "admin": 302}
-    type_and_id: dict[str, Any] = {"path": lambda s: {"content_type_id": "1", "object_id": "1"}, "admin": 404}
     return [
         *(made for label in models for made in _rows_of(label)),
         *(row("admin:index", method, **own) for method in LOOKING),
@@ -63,7 +62,6 @@ def admin_rows() -> list[Row]:
         row("admin:jsi18n", "GET", **own),
         *(row("admin:app_list", method, **own | {"path": lambda s: {"app_label": "accounts"}}) for method in LOOKING),
         row("admin:autocomplete", "GET", **own | {"admin": 403}),
-        *(row("admin:view_on_site", method, **own | type_and_id) for method in LOOKING),
         *(row("admin:login", method, everyone=LOGIN) for method in LOOKING),
         row("admin:logout", "GET", **own | {"strangers": 302, "admin": 405}),
         row("admin:logout", "POST", **own | {"strangers": 302, "admin": 302}),

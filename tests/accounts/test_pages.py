@@ -189,7 +189,6 @@ CHANGES_NOTHING = {
     "password_change_done",
     "autocomplete",
     "jsi18n",
-    "view_on_site",
     "app_list",
     None,  # the page for what is not there
 }
