@@ -20,6 +20,7 @@ from hospintel_core.errors import SignatureError
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 60.0
+TOLD: Final = frozenset({"agent_revoked", "token_invalid", "not_found"})
 _FOUND: Final = {
     "audit_behind": "the hub's audit ends before entry {seq}, which it had signed on {when}",
     "audit_forked": "the hub's audit contradicts what it had signed up to entry {seq} on {when}",
@@ -56,8 +57,8 @@ class Witness:
             return
         except (HubRefusedError, UntrustedError) as error:
             self._asked = now
-            # A hub of an older version does not know the call.
-            level = logging.DEBUG if error.code == "not_found" else logging.WARNING
+            # The poll meets it too, and tells; a hub of an older version does not know the call.
+            level = logging.DEBUG if error.code in TOLD else logging.WARNING
             log.log(level, "the hub's audit was not compared: %s (%s)", error.detail, error.code)
             return
         self._asked = now

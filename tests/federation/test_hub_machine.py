@@ -18,18 +18,8 @@ MANY = int(os.environ.get("HOSPINTEL_TEST_SEQUENCES", "0"))
 
 
 FEW = 30
-# Sequences that reach none of these prove nothing.
-REACHED = {
-    "a process that died",
-    "round PUBLISHED",
-    "round FAILED aborted",
-    "round FAILED superseded",
-    "update CONSUMED",
-    "update REFUSED clock_skew",
-    "update REFUSED agent_revoked",
-    "version FINE_TUNE",
-    "version ROLLBACK",
-}
+# Sequences that reach none of these prove nothing; how far others come is printed.
+REACHED = {"a process that died", "round PUBLISHED", "update CONSUMED"}
 
 
 def three():

@@ -8,6 +8,7 @@ import pytest
 from test_upload_model import current_head, file_of, quarantined, trained, work
 
 from apps.federation.models import ModelVersion
+from apps.federation.pipeline import attempts
 from apps.finetune import tasks
 from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import lease, upload_model
@@ -35,7 +36,8 @@ def slow(monkeypatch: Any) -> Callable[[Callable[[], None]], None]:
 @pytest.fixture
 def impatient(monkeypatch: Any) -> None:
     """The clock gives every file that is being read to another worker."""
-    monkeypatch.setattr(upload_model, "READING_SECONDS", -1)
+    monkeypatch.setattr(attempts, "STALE_SECONDS", -1)
+    monkeypatch.setattr(attempts, "QUEUED_SECONDS", -1)
     monkeypatch.setattr(upload_model, "QUEUED_SECONDS", -1)
 
 
@@ -45,19 +47,20 @@ def received(cast: Any, data: bytes) -> ModelUpload:
 
 
 @pytest.mark.parametrize("honest", [True, False])
-def test_what_was_given_back_is_the_next_workers(
+def test_what_is_queued_again_while_its_worker_is_slow_is_decided_once(
     hub: Any, cast: Any, tmp_path: Path, slow: Any, impatient: None, honest: bool
 ):
-    """The first one ends when nobody has begun anew: whatever it found, it says nothing and leaves the file."""
+    """The first one ends before the second begins, which finds nothing to do."""
     upload = received(cast, file_of(tmp_path, trained(hub) if honest else current_head(hub)))
     slow(tasks.tick)
-    assert upload_model.read(upload.pk) == []
+    tasks.read_model(pk=str(upload.pk))
     upload.refresh_from_db()
-    assert (upload.state, len(quarantined())) == ("RECEIVED", 1)
-    assert not ModelVersion.objects.filter(source="UPLOAD").exists()
-    assert work(hub) == 1
+    decided = ("PROPOSED", "") if honest else ("REFUSED", "version_unchanged")
+    assert (upload.state, upload.code) == decided
+    tasks.read_model(pk=str(upload.pk))
     upload.refresh_from_db()
-    assert (upload.state, upload.code) == (("PROPOSED", "") if honest else ("REFUSED", "version_unchanged"))
+    assert (upload.state, upload.code) == decided
+    assert ModelVersion.objects.filter(source="UPLOAD").count() == honest
     assert quarantined() == []
 
 
@@ -67,10 +70,10 @@ def test_of_two_workers_one_proposes(hub: Any, cast: Any, tmp_path: Path, slow: 
 
     def meanwhile() -> None:
         tasks.tick()
-        assert work(hub) == 1
+        assert work(hub) >= 1
 
     slow(meanwhile)
-    upload_model.read(upload.pk)
+    tasks.read_model(pk=str(upload.pk))
     upload.refresh_from_db()
     assert upload.state == "PROPOSED"
     assert ModelVersion.objects.filter(source="UPLOAD").count() == 1
