@@ -69,7 +69,8 @@ def test_scans_lie_sealed_under_a_key_of_their_own(job: Job):
     assert plain.startswith(b"\x89PNG")
     for path in kept:
         data = path.read_bytes()
-        assert b"\x89PNG\r\n" not in data
+        # Three bytes stand in some ciphertext by chance, five do not.
+        assert not [mark for mark in (b"\x89PNG\r", b"\rIHDR", b"IEND\xae") if mark in data]
         assert plain[20:60] not in data
         assert path.parent.stat().st_mode & 0o077 == 0
     key = Path(settings.KEYS) / "jobs" / f"{job.pk}.key"
@@ -307,7 +308,7 @@ def test_what_a_crash_left_goes_later(job: Job, clock: Any, monkeypatch: pytest.
     tasks.tick()
     tasks.sweep()
     assert files_of(job) == []
-    assert not {job.pk, orphan} & vault.kept(1e12)
+    assert vault.kept(1e12) == set()
     job.refresh_from_db()
     assert job.erased_at is not None
 
