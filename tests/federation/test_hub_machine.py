@@ -17,7 +17,7 @@ from world import World, build, enrol_agent, take_snapshot
 MANY = int(os.environ.get("HOSPINTEL_TEST_SEQUENCES", "0"))
 
 
-FEW, MOST = 30, 4
+FEW, SOME, MOST = 30, 5, 20
 # Sequences that reach none of these prove nothing.
 REACHED = {
     "a process that died",
@@ -54,7 +54,7 @@ def test_whatever_happens_no_update_is_lost_or_counted_twice(snapshot, settings,
             run_state_machine_as_test(
                 lambda: RoundMachine(snapshot, settings, reached),
                 settings=how(
-                    max_examples=MANY or FEW,
+                    max_examples=MANY or (SOME if more else FEW),
                     stateful_step_count=50 if MANY else 30,
                     # The same few sequences each time; others only where those did not come far enough.
                     derandomize=not MANY and not more,
