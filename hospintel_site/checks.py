@@ -50,7 +50,7 @@ def addresses() -> Iterator[CheckMessage]:
         yield Error(
             f"HOSPINTEL_FAILPOINT makes a hub die on purpose that can be reached at {settings.BIND}.",
             hint="Unset HOSPINTEL_FAILPOINT, HOSPINTEL_FAILPOINT_FOLDER and HOSPINTEL_TESTING: they are for tests.",
-            id="hospintel.E013",
+            id="hospintel.E017",
         )
     if any(host in {"*", "."} for host in settings.ALLOWED_HOSTS):
         yield Error(

@@ -1,11 +1,13 @@
 """Every bad combination of settings is named before anything starts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apps.federation.pipeline.keys import ensure_keys
+from hospintel_site import checks
 from hospintel_site.certificates import make_test_certificate
 from hospintel_site.checks import all_checks, keys
 
@@ -191,3 +193,8 @@ def test_every_message_has_a_hint(settings: Any):
     settings.BIND, settings.DEBUG, settings.SECRET_KEY, settings.ALLOWED_HOSTS = "0.0.0.0", True, "x", ["*"]
     assert len(ids()) == 4
     assert all(message.hint for message in all_checks())
+
+
+def test_each_mistake_has_an_id_of_its_own():
+    given = re.findall(r'id="(hospintel\.[EW]\d+)"', Path(checks.__file__).read_text())
+    assert sorted(given) == sorted(set(given))

@@ -8,22 +8,20 @@ one step at once, and tells the tick at once where the process that has it is go
 import logging
 import os
 import platform
-import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from apps.audit.api import Conflict, record, transaction
 from apps.federation.models import Attempt
+from apps.federation.pipeline.beat import Beat
 from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next
 
@@ -66,7 +64,7 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
     mine = _begin(step, pk)
     if mine is None:
         return []
-    with _Beat(mine):
+    with Beat(str(mine), BEAT_SECONDS, partial(_sign_of_life, mine)):
         try:
             following = do(pk)
         except StorageAwayError:
@@ -205,33 +203,9 @@ def forget() -> None:
             Attempt.objects.filter(pk=row.pk, claim=row.claim).delete()
 
 
-class _Beat:
-    """Gives the sign of life of a step that takes long, from a thread of its own."""
-
-    def __init__(self, mine: Attempt) -> None:
-        self._mine, self._done = mine, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="attempt", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            while not self._done.wait(BEAT_SECONDS):
-                try:
-                    with transaction():
-                        _held_by(self._mine).update(seen_at=timezone.now())
-                except DatabaseError:
-                    logger.exception("%s: the database does not answer", self._mine)
-        finally:
-            connection.close()
+def _sign_of_life(mine: Attempt) -> bool:
+    with transaction():
+        return _held_by(mine).update(seen_at=timezone.now()) == 1
 
 
 @lru_cache(maxsize=1)

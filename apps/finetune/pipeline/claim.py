@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, connection
 from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.audit.api import Conflict, advance, transaction
+from apps.federation.pipeline.beat import Beat
 from apps.federation.pipeline.step import Refusal
 from apps.finetune.models import Job
 from apps.finetune.pipeline import lease
@@ -43,33 +43,24 @@ class Claim:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.lost = threading.Event()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._beat = Beat(f"job {job.pk}", BEAT_SECONDS, self._sign_of_life)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._beat.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        self._beat.__exit__(kind, error, trace)
 
-    def _beat(self) -> None:
+    def _sign_of_life(self) -> bool:
         try:
-            while not self._done.wait(BEAT_SECONDS):
-                try:
-                    with transaction():
-                        self._mine()
-                        lease.guard(self.job.federation_id, self.job.token)
-                except (LostError, Refusal):
-                    self.lost.set()
-                    return
-                except DatabaseError:
-                    logger.exception("job %s: the database does not answer", self.job.pk)
-        finally:
-            connection.close()
+            with self._held():
+                return True
+        except LostError:
+            self.lost.set()
+            return False
 
     def _mine(self, **fields: Any) -> None:
         mine = Job.objects.filter(pk=self.job.pk, claim=self.job.claim, state__in=JOB_WORKING)
