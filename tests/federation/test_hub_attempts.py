@@ -12,11 +12,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from looking import browser
 
-from apps.audit.api import Conflict
 from apps.federation import parked, tasks
 from apps.federation.models import Attempt, Round, Update
 from apps.federation.pipeline import attempts, counted, tick
-from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.step import Next, Refusal
 from apps.finetune.tasks import train  # noqa: F401 - it counts its steps too
 
 
@@ -80,8 +79,9 @@ def test_tried_again_it_counts(hub, south, received, clock):
     row = park("inspect", received.pk, clock)
     hub.run(attempts.retry(row, actor="user:1"))
     assert hub.event(action="step.retry")["object"] == f"update:{received.pk}"
-    with pytest.raises(Conflict):
+    with pytest.raises(Refusal) as refused:
         attempts.retry(row, actor="user:1")
+    assert refused.value.code == "step_state"
     hub.finish_honestly(south)
 
 

@@ -8,9 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -28,18 +26,17 @@ from apps.federation.api.shapes import Task, agent_refusals
 from apps.federation.live import MAX_WAIT, next_change, pause, tasks_of, wait_of
 from apps.federation.models import Agent, Round, Run
 from apps.federation.pipeline.attend import come_back
-from apps.federation.pipeline.choose import is_asked
+from apps.federation.pipeline.choose import is_asked, passed_over
 from apps.federation.pipeline.evaluate import pending_evaluation
 from apps.federation.pipeline.receive import attempts_left
 from apps.federation.pipeline.step import Next, Refusal
-from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState, Selection
+from apps.federation.states import ROUND_ACTIVE, RUN_ACTIVE, RoundState, RunState
 from apps.federation.tasks import enqueue
 from hospintel_site.openapi import in_schema
 
 RETRY_AFTER = "1"
 # In a 204: the rounds that asked other agents, each as id, number, id of its run.
 OTHERS = "X-Hospintel-Not-Selected"
-MOST_TOLD = 10
 Wire = dict[str, str]
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -67,19 +64,11 @@ def find_task(agent: Agent, slug: str) -> Wire | None:
     return _wire(bytes(round_.manifest), bytes(round_.manifest_signature), round_.manifest_kid)
 
 
-def passed_over(agent: Agent, slug: str) -> list[Round]:
-    """Return the newest rounds that asked others than this agent, oldest first; it may have heard of them before."""
-    lately = timezone.now() - timedelta(seconds=2 * MAX_WAIT)
-    partial = Round.objects.of(slug).exclude(selection=Selection.ALL).select_related("run")
-    newest = partial.filter(Q(opened_at__gte=lately) | Q(state=RoundState.COLLECTING)).order_by("-opened_at")
-    return [round_ for round_ in reversed(newest[:MOST_TOLD]) if not is_asked(agent, round_)]
-
-
 def _nothing(agent: Agent, slug: str) -> HttpResponse:
     """Answer that there is nothing to do, and for which rounds others were asked."""
     headers = {"Retry-After": RETRY_AFTER}
     try:
-        if others := passed_over(agent, slug):
+        if others := passed_over(agent, slug, timedelta(seconds=2 * MAX_WAIT)):
             headers[OTHERS] = ", ".join(f"{round_.pk} {round_.number} {round_.run_id}" for round_ in others)
     finally:
         close_old_connections()

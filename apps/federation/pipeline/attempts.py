@@ -23,7 +23,7 @@ from apps.audit.api import Conflict, record, transaction
 from apps.federation.models import Attempt
 from apps.federation.pipeline.beat import Beat
 from apps.federation.pipeline.objects import StorageAwayError
-from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.step import Next, Refusal
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -155,10 +155,14 @@ def _park(row: Attempt) -> None:
 
 
 def retry(row: Attempt, *, actor: str) -> list[Next]:
-    """Let a parked step be tried again, three times. Raises Conflict where it is not parked any more."""
+    """Let a parked step be tried again, three times.
+
+    Raises:
+        Refusal: `step_state` (409) where it is not parked any more.
+    """
     with transaction():
         if not Attempt.objects.filter(pk=row.pk, parked_at__isnull=False).delete()[0]:
-            raise Conflict("It is not parked any more.")
+            raise Refusal("step_state", "This step is being tried again already.", 409)
         obj = f"{KINDS[row.step].about}:{row.object_id}"
         record("step.retry", actor=actor, obj=obj, visibility="admin", step=row.step)
     return [Next(row.step, row.object_id, apart=True)]  # type: ignore[arg-type]  # a row's step is one of them

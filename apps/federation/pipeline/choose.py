@@ -14,6 +14,8 @@ from apps.federation.models import Agent, Federation, Round, Run
 from apps.federation.states import RoundState, Selection, UpdateState
 
 WORKER = "system:worker"
+# Of how many rounds that asked others an agent is told at once.
+MOST_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,14 @@ def is_asked(agent: Agent, round_: Round) -> bool:
         return True
     federation = round_.run.federation_id
     return agent.hospital.participations.filter(federation=federation).exclude(absent_since=None).exists()
+
+
+def passed_over(agent: Agent, slug: str, lately: timedelta) -> list[Round]:
+    """Return the newest rounds that asked others than this agent, oldest first: those that collect or opened lately."""
+    partial = Round.objects.of(slug).exclude(selection=Selection.ALL).select_related("run")
+    since = timezone.now() - lately
+    newest = partial.filter(Q(opened_at__gte=since) | Q(state=RoundState.COLLECTING)).order_by("-opened_at")
+    return [round_ for round_ in reversed(newest[:MOST_TOLD]) if not is_asked(agent, round_)]
 
 
 def call_up(round_: Round) -> bool:

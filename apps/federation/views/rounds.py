@@ -9,7 +9,6 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.roles import may, require
-from apps.audit.api import Conflict
 from apps.federation import figures, queries
 from apps.federation.attendance import attended
 from apps.federation.forms import RunForm
@@ -116,14 +115,8 @@ def start_run(request: HttpRequest) -> HttpResponseBase:
 def retry_step(request: HttpRequest, attempt_id: UUID) -> HttpResponseBase:
     """Have a step tried again that was given up."""
     row = get_object_or_404(Attempt, pk=attempt_id, parked_at__isnull=False)
-
-    def again() -> list[Next]:
-        try:
-            return attempts.retry(row, actor=person(request).actor)
-        except Conflict as error:
-            raise Refusal("step_state", "This step is being tried again already.", 409) from error
-
-    return act(request, "The step is tried again.", again, back="index")
+    actor = person(request).actor
+    return act(request, "The step is tried again.", lambda: attempts.retry(row, actor=actor), back="index")
 
 
 @require_POST

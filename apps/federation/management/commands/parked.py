@@ -5,7 +5,6 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.audit.api import Conflict
 from apps.federation.management.common import FederationCommand
 from apps.federation.parked import parked_steps
 from apps.federation.pipeline.attempts import retry
@@ -34,8 +33,5 @@ class Command(FederationCommand):
             raise CommandError(f"{len(chosen)} parked steps begin with {wanted!r}; without an argument I list them.")
         actor = acting(self)
         for one in chosen:
-            try:
-                enqueue(retry(one.row, actor=actor))
-            except Conflict as conflict:
-                raise CommandError("This step is not parked any more.") from conflict
+            enqueue(retry(one.row, actor=actor))
             self.stdout.write(f"{one.row.step} of {one.row.object_id} is tried again")
