@@ -140,26 +140,22 @@ def test_the_tick_does_what_needs_no_file(hub, north, south, in_bucket, caplog, 
 
 
 def test_what_workers_do_waits_for_the_bucket_however_long_that_takes(hub, north, south, in_bucket, clock):
+    def away_for_five_looks():
+        in_bucket.away()
+        for _ in range(5):
+            with pytest.raises(StorageAwayError):
+                hub.work()
+            clock.shift(30)
+            tasks.enqueue(tick.due())
+        in_bucket.back()
+        hub.work()
+
     round_ = hub.open_round(north, south)
     north.take_part()
-    in_bucket.away()
-    for _ in range(5):
-        with pytest.raises(StorageAwayError):
-            hub.work()
-        clock.shift(30)
-        tasks.enqueue(tick.due())
-    in_bucket.back()
-    hub.work()
+    away_for_five_looks()
     assert Update.objects.get().state == "ACCEPTED"
     south.take_part()
-    in_bucket.away()
-    for _ in range(5):
-        with pytest.raises(StorageAwayError):
-            hub.work()
-        clock.shift(30)
-        tasks.enqueue(tick.due())
-    in_bucket.back()
-    hub.work()
+    away_for_five_looks()
     round_.refresh_from_db()
     assert (round_.state, round_.updates.filter(state="CONSUMED").count()) == ("PUBLISHED", 2)
     assert not Attempt.objects.exists()
