@@ -12,6 +12,7 @@ from walk import got, prepared, send_with
 
 from apps.accounts.models import ApiToken
 from apps.accounts.pipeline import people, tokens
+from apps.accounts.session_store import SessionStore
 from apps.federation.models import Agent, ModelVersion
 from apps.finetune.pipeline import lease
 
@@ -109,4 +110,4 @@ def test_a_wrong_token_is_refused_though_a_session_comes_with_it(scene: Scene, s
 
 
 def _now(scene: Scene) -> float:
-    return scene.people["admin"].date_joined.timestamp()
+    return float(SessionStore(scene.sessions["admin"])["proven"])
