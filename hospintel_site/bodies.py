@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,16 @@ def room(otherwise: Callable[[], object]) -> Iterator[None]:
             raise
         logger.error("The disk of the folder for temporary files is full")  # noqa: TRY400 - the sentence says it all
         otherwise()
+
+
+def drop(content: IO[bytes] | None) -> None:
+    """Close a body that nobody will read; what a full disk still keeps in the file's buffer goes with it."""
+    try:
+        if content is not None:
+            content.close()
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
 
 
 def piecewise(application: Any) -> Any:

@@ -33,7 +33,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import datetimeToString
 
-from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, piecewise, room
+from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, drop, piecewise, room
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
 from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, SOCKET_BYTES, limit_for
@@ -152,8 +152,7 @@ class HubRequest(WebRequest):  # type: ignore[misc]
         self._large.discard(self)
         self.channel.factory.on_refusal(code, str(getattr(self.channel.transport.getPeer(), "host", "")))
         _cancel(self._deadline)
-        if self.content is not None:
-            self.content.close()
+        drop(self.content)
         self.content = BytesIO()
         # Else Twisted would send "100 Continue" after our answer.
         self.requestHeaders.removeHeader(b"Expect")

@@ -61,6 +61,21 @@ def test_it_is_refused_with_its_code(web: Any, disk: Path, copies: int, accept: 
     assert [path.name for path in disk.iterdir()] == []
 
 
+def test_what_is_still_in_the_buffer_does_not_swallow_the_answer(web: Any, disk: Path):
+    (disk / "filler").write_bytes(bytes(DISK - MB))
+    try:
+        answer = httpx.post(
+            f"http://127.0.0.1:{web.port}/models/upload/",
+            # Pieces that are no multiple of a file's buffer.
+            content=(bytes(1000) for _ in range(3000)),
+            headers={"Cookie": f"csrf={TOKEN}", "Host": f"localhost:{web.port}"},
+            timeout=120,
+        )
+    finally:
+        (disk / "filler").unlink()
+    assert (answer.status_code, answer.json()["code"]) == (507, "hub_disk_full")
+
+
 def test_with_room_the_form_is_read(web: Any):
     answer = posted(web, "application/json")
     assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
