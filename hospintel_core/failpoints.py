@@ -82,6 +82,7 @@ POINTS: Mapping[str, str] = {
     "erase.scans_gone": "the scans of a job are gone, the audit does not have it",
     "propose.before_commit": "a proposal is written, not committed",
     "propose.committed": "a proposal waits for review, its author has no answer",
+    "propose_job.begun": "a worker has taken the proposal of a job that is done",
     "upload_model.kept": "an uploaded model lies in quarantine, there is no row",
     "upload_model.committed": "an uploaded model is received, no worker knows",
     "read_model.begun": "a worker has taken the uploaded model",

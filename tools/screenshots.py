@@ -172,6 +172,7 @@ def _take_job(chromium: Browser, address: str, password: str, doctors: str) -> N
     _bring(page, range(8), "#counts")
     _save_all_looks(page, "job-scans")
     page.fill("#epochs", "3")
+    page.uncheck("#propose-then")
     page.click("#fine-tune")
     page.wait_for_selector("#report", timeout=PATIENCE * 1000)
     _save_all_looks(page, "job-report")

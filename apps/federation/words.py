@@ -225,11 +225,12 @@ EVENTS: Mapping[str, str] = {
     "job.create": "began a fine-tuning job",
     "job.scans": "brought {added} scans to a job",
     "job.scan_removed": "removed a scan from a job",
-    "job.queued": "sent a job of {scans} scans to the worker",
+    "job.queued": "sent a job of {scans} scans to the worker{then}",
     "job.preparing": "began to prepare a job's scans",
     "job.training": "began to train in a job",
     "job.done": "finished a fine-tuning job",
     "job.proposed": "proposed what a job trained",
+    "job.not_proposed": "could not propose what a job trained ({code})",
     "job.failed": "ended a job that failed ({code})",
     "job.cancelled": "cancelled a job ({code})",
     "job.erase": "deleted the {scans} scans of a job and their key",
@@ -302,6 +303,7 @@ def sentence(action: str, facts: Facts, outcome: str = "ok") -> str:
     known = _Known(facts)
     known["why"] = f": {facts['reason']}" if facts.get("reason") else ""
     known["of"] = f" of {facts['hospital']}" if "hospital" in facts else ""
+    known["then"] = ", to be proposed when it is done" if facts.get("propose") else ""
     known["made_of"] = f", made of the updates of {facts['agents']} agents" if "agents" in facts else ""
     known["refusal"] = refusal(str(facts.get("code", ""))).cause
     known["failure"] = failure(str(facts.get("reason", ""))).cause

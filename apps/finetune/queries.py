@@ -123,6 +123,24 @@ _WORDS = {
 }
 
 
+def not_proposed_words(job: Job) -> str:
+    """Return why a job was not proposed by itself, for people; empty where nothing was refused."""
+    code = job.not_proposed
+    return code and _NOT_PROPOSED.get(code, f"What was trained cannot be used ({code}). Train it anew.")
+
+
+_NOT_PROPOSED = {
+    "lease_lost": "You did not have the fine-tuning lease any more. Take it again, then propose.",
+    "permission_denied": "Your role does not allow it any more. An administrator gives roles, on the page People.",
+    "not_a_member": "Your hospital takes no part any more. An administrator adds you to one that does.",
+    "workbench_off": "The workbench was switched off for your hospital. An administrator switches it on.",
+    "version_waiting": "The same model waits for review already: nothing needs to be done.",
+    "parent_unknown": "The version that it was made from is no published one any more. Begin a new job.",
+    "version_unchanged": "The training changed nothing. Try more epochs or more scans.",
+    "stuck": "The worker could not, three times over. Propose by hand; the hub's log says why.",
+}
+
+
 def counts_of(job: Job) -> list[tuple[str, int]]:
     """Return each class with how many scans the job has of it, and had when they are deleted."""
     names = job.federation.classes

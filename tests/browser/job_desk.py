@@ -8,7 +8,7 @@ _at_work: list[Any] = []
 
 
 def work_on_a_job(name: str, per_class: int = 6, epochs: int = 5) -> str:
-    """Somebody's job is with a worker, which is this process: it trains as fast as `tell_epoch` says."""
+    """Somebody's job, to be proposed, is with a worker, which is this process: as fast as `tell_epoch` says."""
     from apps.audit.api import transaction
     from apps.finetune.pipeline import claim, jobs
     from apps.finetune.states import JobState
@@ -16,7 +16,7 @@ def work_on_a_job(name: str, per_class: int = 6, epochs: int = 5) -> str:
     job = draft_with_scans(name, per_class)
     with transaction():
         # In one: the hub's own worker finds nothing to do.
-        jobs.fine_tune(job, epochs=epochs)
+        jobs.fine_tune(job, epochs=epochs, propose=True, note="scans of our new scanner")
         held = claim.take(job.pk)
     assert held is not None
     # It gives the sign of life from now on; `stop_working` and `fail_it` end it.
@@ -130,6 +130,13 @@ def train_it() -> None:
     assert held is not None
     with held:
         train._Training(held).run()
+
+
+def refuse_it() -> None:
+    """The newest job was to be proposed by itself, and that was refused."""
+    from apps.finetune.models import Job
+
+    Job.objects.filter(pk=newest_job()).update(propose=True, not_proposed="lease_lost")
 
 
 def propose_it() -> None:

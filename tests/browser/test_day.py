@@ -156,6 +156,8 @@ def _fine_tune(hub: Hub, points: Failpoints, page: Page) -> None:
     """Train; the page tells by itself how far it is, epoch by epoch."""
     points.arm(EPOCH)
     page.fill("#epochs", str(EPOCHS))
+    # She wants to compare first; in one step: test_workbench.py.
+    page.uncheck("#propose-then")
     page.click("#fine-tune")
     page.wait_for_selector("#job-progress")
     page.evaluate("window.leftAlone = true")

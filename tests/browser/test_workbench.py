@@ -31,7 +31,7 @@ def zipped(per_class: int = PER_CLASS) -> bytes:
     return made.getvalue()
 
 
-def test_a_doctor_fine_tunes_and_proposes(window: Window) -> None:
+def test_a_doctor_fine_tunes_and_uploads_in_one_step(window: Window) -> None:
     page = window().new_page()
     sign_in(page, "dora")
     page.goto("/workbench/")
@@ -46,14 +46,23 @@ def test_a_doctor_fine_tunes_and_proposes(window: Window) -> None:
     expect(page.locator("#scans img").first).to_have_js_property("naturalWidth", SIZE)
     assert findings(page) == []
     page.fill("#epochs", "2")
-    page.click("#fine-tune")
-    expect(page.locator("#propose-button")).to_be_visible(timeout=WORKER_MS)
+    button = page.locator("#fine-tune")
+    expect(button).to_have_accessible_name("Fine-Tune and Upload")
+    page.uncheck("#propose-then")
+    expect(button).to_have_accessible_name("Fine-Tune")
+    expect(page.locator("#review-note")).to_be_hidden()
+    page.check("#propose-then")
+    page.fill("#review-note", "scans of our new scanner")
+    button.click()
+    expect(page.locator("main .notice")).to_contain_text("is proposed for review when it is done")
+    page.evaluate("window.leftAlone = true")
+    expect(page.locator("h1")).to_contain_text("waits for an administrator", timeout=WORKER_MS)
+    assert page.evaluate("window.leftAlone === true"), "nothing was pressed and nothing loaded again"
     expect(page.locator("#report")).to_contain_text("Glioma")
-    expect(page.locator("#scans")).to_have_count(0)
+    expect(page.locator("#scans, #propose")).to_have_count(0)
     assert findings(page) == []
-    page.fill("#note", "scans of our new scanner")
-    page.click("#propose-button")
-    expect(page.locator("h1")).to_contain_text("waits for an administrator")
+    page.click("#proposal")
+    expect(page.locator("main")).to_contain_text("scans of our new scanner")
     page.goto("/workbench/")
     page.click("#release")
     expect(page.locator("h1")).to_have_text("Nobody is fine-tuning.")

@@ -64,12 +64,16 @@ def test_the_workbench_and_a_job_in_every_state(window: Window, hub: Hub, theme:
     looks_right(dora, readers.widths["dora"])
     hub.ask(job_desk.train_it)
     readers.see(job, "The training is done")
+    hub.ask(job_desk.refuse_it)
+    readers.see(job, "The training is done")
+    expect(dora.locator("main .notice")).to_contain_text("It was not proposed by itself. You did not have")
     hub.ask(job_desk.propose_it)
     readers.see(job, "waits for an administrator")
 
     job = f"/workbench/{hub.ask(job_desk.work_on_a_job, 'dora')}/"
     hub.ask(job_desk.tell_epoch, 3)
     readers.see(job, "The worker trains: epoch 3 of 5")
+    expect(dora.locator("#then")).to_contain_text("It will be proposed for review when it is done.")
     hub.ask(job_desk.stop_working, "dora")
     readers.see(job, "The job was cancelled.")
     hub.ask(job_desk.fail_it, "dora")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,8 +17,8 @@ from hospintel_core.architectures import CLASSES
 POINTS = (
     *("lease_take.before_commit", "lease_take.committed", "train.begun", "train.scan_read", "train.epoch"),
     *("train.trained", "train.stored", "train.before_commit", "train.committed", "vault.key_erased"),
-    *("erase.scans_gone", "propose.before_commit", "propose.committed", "lease_end.before_commit"),
-    "lease_end.committed",
+    *("erase.scans_gone", "propose.before_commit", "propose.committed", "propose_job.begun"),
+    *("lease_end.before_commit", "lease_end.committed"),
 )
 
 
@@ -47,7 +48,8 @@ class Bench:
 
     def run(self, point: str) -> dict[str, Any]:
         """Lease, job, scans, training, proposal, lease back; somebody dies at the point."""
-        return self.with_kill(point, PER_CLASS if point == "train.scan_read" else 0, self._through)
+        through = partial(self._through, by_itself=point == "propose_job.begun")
+        return self.with_kill(point, PER_CLASS if point == "train.scan_read" else 0, through)
 
     def with_kill(self, point: str, passes: int, through: Callable[[], list[str]]) -> dict[str, Any]:
         """Do something in which somebody dies at the point; `through` returns what does not hold after it."""
@@ -69,7 +71,7 @@ class Bench:
         times = {"seconds": round(time.monotonic() - began, 1), "recovery": round(recovery, 1)}
         return {"reached": reached, **times, "violations": found}
 
-    def _through(self) -> list[str]:
+    def _through(self, *, by_itself: bool) -> list[str]:
         hub = self.ground.hub
         self.call("POST", "/api/v1/lease", json={})
         job = str(self.call("POST", "/api/v1/jobs", json={}).json()["id"])
@@ -78,8 +80,9 @@ class Bench:
             self.call("POST", f"/api/v1/jobs/{job}/scans", files=files, data={"class_name": name})
         # An answer that the hub could not give any more is asked for again: 409 says that it was done.
         wanted = hub.ask(office.head_of_job, job, EPOCHS)
-        self.call("POST", f"/api/v1/jobs/{job}/train", 409, json={"epochs": EPOCHS})
-        self._until(job, lambda told: told["state"] in {"DONE", "FAILED", "CANCELLED"} and told["erased_at"], "the end")
+        self.call("POST", f"/api/v1/jobs/{job}/train", 409, json={"epochs": EPOCHS, "propose": by_itself})
+        ends = {"PROPOSED" if by_itself else "DONE", "FAILED", "CANCELLED"}
+        self._until(job, lambda told: told["state"] in ends and told["erased_at"], "the end")
         self.call("POST", f"/api/v1/jobs/{job}/propose", 409, json={"note": "chaos"})
         self.call("DELETE", "/api/v1/lease", 409)
         return hub.ask(ledger.job_violations, job, SCANS, wanted)

@@ -68,9 +68,7 @@ def propose(
     if not may(author, "get_model"):
         raise Refusal("permission_denied", "Your role does not allow this.", 403)
     require_member(author, federation)
-    note = " ".join(note.split())
-    if len(note) > MOST_NOTE:
-        raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)
+    note = tidied(note)
     _check_report(report or {}, len(federation.classes))
     _check_parent(federation, parent, digest)
     _check_head(federation, digest)
@@ -98,6 +96,14 @@ def propose(
         raise Refusal("version_waiting", "The same model waits for review already.", 409) from error
     reach("propose.committed")
     return version, [Next("validate", version.pk)]
+
+
+def tidied(note: str) -> str:
+    """Return a note as it is kept, on one line. Raises Refusal(note_long, 400) beyond 200 characters."""
+    note = " ".join(note.split())
+    if len(note) > MOST_NOTE:
+        raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)
+    return note
 
 
 def _waiting(federation: Federation, digest: str) -> bool:

@@ -28,6 +28,11 @@ class JobAnswer(serializers.Serializer[None]):
         child=serializers.DictField(), help_text="The same on the hub's validation set; empty where there was none."
     )
     report = serializers.DictField(help_text="The confusion counts and losses behind the figures.")
+    propose = serializers.BooleanField(help_text="Whether it is proposed by itself when it is done.")
+    note = serializers.CharField(help_text="What the reviewer is told then.")
+    not_proposed = serializers.CharField(
+        help_text="Why it was not proposed by itself, or empty; it is DONE all the same."
+    )
     version = serializers.UUIDField(allow_null=True, help_text="The version that it was proposed as.")
     created_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
@@ -69,7 +74,7 @@ def job_answer(job: Job) -> dict[str, Any]:
     """Return what is told of a job."""
     same = ("id", "state", "code", "epochs", "counts", "progress", "report", "created_at", "ended_at", "erased_at")
     return {
-        **{name: getattr(job, name) for name in same},
+        **{name: getattr(job, name) for name in (*same, "propose", "note", "not_proposed")},
         "owner": job.owner.get_username(),
         "base": job.base.number,
         "figures": figures_of(job),

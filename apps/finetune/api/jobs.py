@@ -44,9 +44,21 @@ class JobRequest(serializers.Serializer[None]):
 
 
 class TrainRequest(serializers.Serializer[None]):
-    """How long."""
+    """How long, and what becomes of it then."""
 
     epochs = serializers.IntegerField(help_text="1 to 20.")
+    propose = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Propose it for review as soon as it is done; `not_proposed` of the job says why not, if refused.",
+    )
+    note = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=MOST_NOTE,
+        help_text="What the reviewer should know; at most 200 characters.",
+    )
 
 
 class ProposeRequest(serializers.Serializer[None]):
@@ -132,7 +144,10 @@ class TrainView(WorkbenchView):
         responses={
             200: JobAnswer,
             **person_refusals(
-                {400: "bad_request epochs_range scan_without_class class_missing scans_few held_out_empty", **WORK}
+                {
+                    400: "bad_request epochs_range note_long scan_without_class class_missing scans_few held_out_empty",
+                    **WORK,
+                }
             ),
         },
     )
@@ -141,7 +156,7 @@ class TrainView(WorkbenchView):
         job = self.own(job_id)
         asked = TrainRequest(data=request.data)
         asked.is_valid(raise_exception=True)
-        jobs.fine_tune(job, epochs=asked.validated_data["epochs"])
+        jobs.fine_tune(job, **asked.validated_data)
         have_trained(job.pk)
         return Response(job_answer(job))
 
@@ -172,7 +187,7 @@ class ProposeView(WorkbenchView):
             **person_refusals(
                 {
                     400: "bad_request note_long",
-                    403: "not_a_member",
+                    403: "not_a_member workbench_off",
                     **WRITE,
                     409: "lease_lost job_state version_unchanged version_waiting",
                 }

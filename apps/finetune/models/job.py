@@ -19,6 +19,8 @@ class Job(models.Model):
     failed or was cancelled. `claim` is the worker process that has it, `seen_at` its last sign of life, `attempts` how
     many have had it. `counts` holds class name -> [scans to train on, scans held out], and stays when the scans go.
     `report` is what was measured: {"held_out": {"before": Report, "after": Report}, ...} in JSON types.
+    `propose` says that its owner wants it proposed, with this `note`, as soon as it is DONE; `not_proposed` is the code
+    with which that was refused, and empty while it was not.
     """
 
     TRANSITIONS: ClassVar[Transitions] = JOB_TRANSITIONS
@@ -40,6 +42,9 @@ class Job(models.Model):
     progress = models.JSONField(default=dict)
     progressed_at = models.DateTimeField(null=True, db_index=True)
     report = models.JSONField(default=dict)
+    propose = models.BooleanField(default=False)
+    note = models.CharField(max_length=200, blank=True)
+    not_proposed = models.CharField(max_length=60, blank=True)
     digest = models.CharField(max_length=64, blank=True)
     version = models.OneToOneField(
         "federation.ModelVersion", null=True, on_delete=models.PROTECT, related_name="job", default=None

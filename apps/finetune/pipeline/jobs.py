@@ -90,21 +90,28 @@ def create(user: User, federation: Federation, *, base: ModelVersion | None = No
     return job
 
 
-def fine_tune(job: Job, *, epochs: int) -> None:
+def fine_tune(job: Job, *, epochs: int, propose: bool = False, note: str = "") -> None:
     """Send a job to the worker, once it is known that its scans are enough.
 
+    Args:
+        job: a draft.
+        epochs: 1 to 20.
+        propose: whether what it trains is proposed as soon as it is done (`propose_done.py`).
+        note: what the reviewer should know then, at most 200 characters.
+
     Raises:
-        Refusal: `epochs_range`, `scan_without_class`, `class_missing`, `scans_few` or `held_out_empty` (400);
-            `workbench_off` (403); `lease_lost` or `job_state` (409).
+        Refusal: `epochs_range`, `note_long`, `scan_without_class`, `class_missing`, `scans_few` or `held_out_empty`
+            (400); `workbench_off` (403); `lease_lost` or `job_state` (409).
     """
     if not 1 <= epochs <= MOST_EPOCHS:
         raise Refusal("epochs_range", f"A job has 1 to {MOST_EPOCHS} epochs.", 400)
+    note = proposals.tidied(note)
     try:
         with transaction():
             lease.guard(job.federation_id, job.token)
             still_on(job)
             counts = _counted(job)
-            changes = {"epochs": epochs, "counts": counts}
+            changes = {"epochs": epochs, "counts": counts, "propose": propose, "note": note}
             advance(
                 job,
                 JobState.QUEUED,
@@ -112,6 +119,7 @@ def fine_tune(job: Job, *, epochs: int) -> None:
                 changes=changes,
                 visibility=job.visibility,
                 epochs=epochs,
+                propose=propose,
                 scans=sum(map(sum, counts.values())),
             )
     except Conflict as error:
@@ -157,7 +165,7 @@ def propose(job: Job, *, note: str = "") -> tuple[ModelVersion, list[Next]]:
     """Propose what a job trained; its owner needs the lease for it, this one or a later one.
 
     Raises:
-        Refusal: `not_a_member` (403), `job_state` or `lease_lost` (409), and those of
+        Refusal: `not_a_member` or `workbench_off` (403), `job_state` or `lease_lost` (409), and those of
             `apps.federation.pipeline.propose`.
     """
     if job.state != JobState.DONE:
@@ -165,7 +173,8 @@ def propose(job: Job, *, note: str = "") -> tuple[ModelVersion, list[Next]]:
 
     def also(version: ModelVersion) -> None:
         lease.held_by(job.owner, job.federation)
-        changes = {"version": version}
+        still_on(job)
+        changes = {"version": version, "not_proposed": ""}
         advance(job, JobState.PROPOSED, actor=job.owner.actor, changes=changes, visibility=job.visibility)
 
     try:

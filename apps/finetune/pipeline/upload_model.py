@@ -21,7 +21,7 @@ from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.inspect import max_norm
 from apps.federation.pipeline.membership import require_member
-from apps.federation.pipeline.propose import MOST_NOTE, propose
+from apps.federation.pipeline.propose import propose, tidied
 from apps.federation.pipeline.step import Next, Refusal
 from apps.finetune.models import ModelUpload
 from apps.finetune.pipeline import lease as leases
@@ -58,9 +58,7 @@ def receive(
     """
     federation = federation or leases.default_federation()
     require_member(user, federation)
-    note = " ".join(note.split())
-    if len(note) > MOST_NOTE:
-        raise Refusal("note_long", f"A note has at most {MOST_NOTE} characters.", 400)
+    note = tidied(note)
     held = leases.current(federation)
     if held is None or held.holder_id != user.pk:
         raise leases.lost()

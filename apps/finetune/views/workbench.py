@@ -20,13 +20,18 @@ from apps.federation.tasks import enqueue
 from apps.federation.views.page import federation_of_the_page, person, show
 from apps.finetune import queries
 from apps.finetune.models import Job, Scan
-from apps.finetune.pipeline import jobs, lease, scans, vault
+from apps.finetune.pipeline import jobs, lease, propose_done, scans, vault
 from apps.finetune.states import JOB_WORKING, JobState
 from apps.finetune.tasks import have_trained
 
 DEFAULT_EPOCHS = "5"
 # Why a job is not sent off that is told where its scans are brought.
 OF_ITS_SCANS = {"class_missing", "scans_few", "scan_without_class", "held_out_empty"}
+
+SENT_OFF = {
+    False: "The job was sent to the worker.",
+    True: "The job was sent to the worker. What it trains is proposed for review when it is done.",
+}
 
 
 @require_safe
@@ -73,7 +78,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     if "epochs" in request.POST:
         not_yet = _send_off(request, job)
         if not_yet is None:
-            messages.success(request, "The job was sent to the worker.")
+            messages.success(request, SENT_OFF[job.propose])
             return redirect("finetune:job-page", job.pk)
         if not_yet.code in OF_ITS_SCANS:
             refusal, not_yet = not_yet, None
@@ -83,6 +88,8 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     context = {
         "not_yet": not_yet,
         "epochs": request.POST.get("epochs", DEFAULT_EPOCHS),
+        "wanted": "propose" in request.POST or "epochs" not in request.POST,
+        "note": request.POST.get("note", job.note),
         "job": job,
         "mine": mine,
         "working": job.state in JOB_WORKING,
@@ -94,6 +101,8 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         "refusal": refusal,
         "lease": held if held is not None and held.holder_id == user.pk else None,
         "proposal": queries.proposal_words(job),
+        "proposing": propose_done.is_waiting(job.pk),
+        "not_proposed": queries.not_proposed_words(job),
         "why": queries.refused_words(job.code) if job.code else "",
         "figures": queries.figures_of(job),
         "on_hub": queries.figures_of(job, "validation"),
@@ -126,7 +135,8 @@ def _add(request: HttpRequest, job: Job) -> tuple[Added | None, Refusal | None]:
 
 def _send_off(request: HttpRequest, job: Job) -> Refusal | None:
     try:
-        jobs.fine_tune(job, epochs=_whole(request.POST["epochs"]))
+        epochs, note = _whole(request.POST["epochs"]), request.POST.get("note", "")
+        jobs.fine_tune(job, epochs=epochs, propose="propose" in request.POST, note=note)
     except Refusal as refusal:
         audit_refusal(refusal, request, person(request))
         return refusal
