@@ -240,6 +240,10 @@ def sqlite(file: Path) -> dict[str, Any]:
             # DEFERRED (the default) fails with "database is locked" as soon as two processes read and then write.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
+            "init_command": (
+                "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;"
+                # `apps.audit.turns` does it, when nobody writes.
+                "PRAGMA wal_autocheckpoint=0;"
+            ),
         },
     }
