@@ -26,9 +26,11 @@ and get `not_a_member` for what follows. |
 | | `GET model` | While it is written: 503, and `Retry-After` says when to ask again. |
 | | `POST jobs`, then `POST jobs/<id>/scans` for each class | Any number of `file` fields, at most 32 MB a call; what \
 was left out is in `refused`. |
-| | `POST jobs/<id>/train`, then `GET jobs/<id>` | Until `ended_at` is there; `progress` has the loss of each epoch, \
-`figures` before and after. With `propose` the next call is not needed: until `version` or `not_proposed` is there. |
-| | `POST jobs/<id>/propose` | The `id` of the answer is the version's. |
+| | `POST jobs/<id>/train` with `propose`, then `GET jobs/<id>` | Until `version`, the id of what waits for review, \
+or `code` or `not_proposed`, which say why there is none; `progress` has the loss of each epoch, `figures` before and \
+after. |
+| | or `train` without it, and then `POST jobs/<id>/propose` | To look at `figures` first, once `ended_at` is there. \
+The `id` of the answer is the version's. |
 | admin | `POST login` with `otp` | A code of the app is good once. |
 | | `GET federations/brain-mri/versions` | What waits is `HELD`, with what its job `measured`; the `id` of each is \
 for the next calls. |

@@ -101,17 +101,16 @@ def fine_tune(doctor: Person, folder: Path) -> str:
         added = doctor.call("POST", f"jobs/{job}/scans", files=files, data={"class_name": group.name}).json()
         tell("scans", of=group.name, taken=len(added["scans"]), refused=added["refused"])
     tell("all scans", count=len(doctor.get(f"jobs/{job}/scans")["scans"]))
-    doctor.call("POST", f"jobs/{job}/train", json={"epochs": EPOCHS})
-    ended = doctor.until("the job ends", lambda: _ended(doctor, job))
-    tell("job", state=ended["state"], code=ended["code"], progress=ended["progress"], figures=ended["figures"])
-    version = doctor.call("POST", f"jobs/{job}/propose", json={"note": "scans of our new scanner"}).json()
-    tell("propose", **version)
-    return str(version["id"])
+    asked = {"epochs": EPOCHS, "propose": True, "note": "scans of our new scanner"}
+    doctor.call("POST", f"jobs/{job}/train", json=asked)
+    ended = doctor.until("the job is proposed", lambda: _ended(doctor, job))
+    tell("job", **{name: ended[name] for name in ("state", "code", "not_proposed", "progress", "figures", "version")})
+    return str(ended["version"])
 
 
 def _ended(doctor: Person, job: str) -> Any:
     found = doctor.get(f"jobs/{job}")
-    return found if found["ended_at"] else None
+    return found if found["version"] or found["code"] or found["not_proposed"] else None
 
 
 def versions(person: Person) -> list[dict[str, Any]]:

@@ -39,8 +39,8 @@ class Doctor:
         assert answer.is_success, answer.text
         return dict(answer.json())
 
-    def fine_tune(self) -> None:
-        self.call(f"/api/v1/jobs/{self.job}/train", epochs=EPOCHS)
+    def fine_tune(self, **more: Any) -> None:
+        self.call(f"/api/v1/jobs/{self.job}/train", epochs=EPOCHS, **more)
 
     def propose(self) -> httpx.Response:
         return self.http.post(f"/api/v1/jobs/{self.job}/propose", json={"note": "from a flow"})

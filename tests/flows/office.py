@@ -349,6 +349,13 @@ def job_as_kept(job: str) -> dict[str, Any]:
     return {"digest": found.digest, "attempts": found.attempts, "versions": list(versions)}
 
 
+def attempts_of(pk: str) -> list[str]:
+    """The steps that were begun on something and have not ended well."""
+    from apps.federation.models import Attempt
+
+    return list(Attempt.objects.filter(object_id=pk).values_list("step", flat=True))
+
+
 def audit_end() -> int:
     """The number of the newest entry."""
     from apps.audit.models import AuditHead

@@ -67,9 +67,11 @@ def _as_described(told: list[dict[str, Any]], federation: Federation) -> None:
     assert [line["taken"] for line in told if line["step"] == "scans"] == [PER_CLASS] * CLASSES
     assert by_step["all scans"]["count"] == PER_CLASS * CLASSES
     job = by_step["job"]
-    assert (job["state"], [one["epoch"] for one in job["progress"]["epochs"]]) == ("DONE", [1, 2, 3])
+    assert (job["state"], [one["epoch"] for one in job["progress"]["epochs"]]) == ("PROPOSED", [1, 2, 3])
+    assert (job["code"], job["not_proposed"]) == ("", "")
     assert [row["name"] for row in job["figures"]] == ["all", "glioma", "meningioma", "notumor", "pituitary"]
     assert (by_step["compare"]["state"], by_step["compare"]["author"]) == ("HELD", "dora")
+    assert by_step["compare"]["note"] == "scans of our new scanner"
     assert by_step["compare"]["measured"][0]["lines"][0]["after"]["right"] > 0
     assert (by_step["publish"]["number"], by_step["publish"]["state"]) == (2, "PUBLISHED")
     first, second = (line for line in told if line["step"] == "trained")

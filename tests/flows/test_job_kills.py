@@ -101,6 +101,32 @@ def test_a_job_whose_worker_is_killed_ends_right_and_once(
     ended_once(hub, doctor, attempts=point.attempts)
 
 
+BY_ITSELF = {
+    "done, nobody told": Point("train.committed", 0, one_process, 1),
+    "begun": Point("propose_job.begun", 0, one_process, 1),
+    "not committed": Point("propose.before_commit", 0, whole_hub, 1),
+    "committed": Point("propose.committed", 0, one_process, 1),
+}
+
+
+@pytest.mark.parametrize("name", BY_ITSELF)
+def test_a_proposal_by_itself_during_which_its_worker_is_killed_is_made_once(
+    hub: Hub, points: Failpoints, doctor: Doctor, name: str
+) -> None:
+    point = BY_ITSELF[name]
+    points.arm(point.failpoint)
+    doctor.fine_tune(propose=True, note="from a flow")
+    pid = points.caught(point.failpoint, hub)
+    assert doctor.state()["state"] == ("PROPOSED" if name == "committed" else "DONE")
+    point.dies(hub, pid)
+    points.disarm(point.failpoint)
+    doctor.until("PROPOSED")
+    eventually(lambda: doctor.state()["erased_at"], "its scans are deleted", hub.logs)
+    # What was begun a second time, too late, changes nothing.
+    eventually(lambda: not hub.ask(office.attempts_of, doctor.job), "nothing is left to be done", hub.logs)
+    ended_once(hub, doctor, attempts=point.attempts)
+
+
 def ended_once(hub: Hub, doctor: Doctor, *, attempts: int) -> None:
     """One end, one deletion, one version, nothing of the scans on the disk, and an audit that holds."""
     job = f"job:{doctor.job}"
