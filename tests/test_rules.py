@@ -2,6 +2,7 @@
 
 import ast
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -214,3 +215,10 @@ def test_each_decision_has_a_number_of_its_own_and_says_it():
         assert lines[0].split()[1] == number, path.name
         assert len(lines) <= 40, path.name
     assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)]
+
+
+def test_no_line_of_a_page_ends_between_a_number_and_its_per_cent_sign():
+    shown = [*(ROOT / "templates").rglob("*.html"), *(ROOT / "static" / "js").rglob("*.js")]
+    breaks = re.compile(r"(\d|\)\}|\}\}) %(?![}a-z(\d ])")
+    found = {str(path): breaks.findall(path.read_text(encoding="utf-8")) for path in shown}
+    assert {path for path, places in found.items() if places} == set()

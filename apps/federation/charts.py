@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from apps.federation.templatetags.amounts import PER_CENT
+
 WIDTH, HEIGHT = 560, 200
 # On a phone the same drawing would have letters of half the size.
 NARROW = 340
@@ -73,7 +75,7 @@ def line_chart(
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low), 1)
 
     def text(value: float, digits: int = 1) -> str:
-        return f"{value * 100:.{digits}f} %" if percent else f"{value:.{digits + 1}f}"
+        return f"{value * 100:.{digits}f}{PER_CENT}" if percent else f"{value:.{digits + 1}f}"
 
     marks = tuple(Mark(x(place), y(value), label, value) for place, (label, value) in enumerate(points))
     count = round((high - low) / step)

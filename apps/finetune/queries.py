@@ -130,10 +130,10 @@ def not_proposed_words(job: Job) -> str:
 
 
 _NOT_PROPOSED = {
-    "lease_lost": "You did not have the fine-tuning lease any more. Take it again, then propose.",
-    "permission_denied": "Your role does not allow it any more. An administrator gives roles, on the page People.",
-    "not_a_member": "Your hospital takes no part any more. An administrator adds you to one that does.",
-    "workbench_off": "The workbench was switched off for your hospital. An administrator switches it on.",
+    "lease_lost": "The fine-tuning lease had ended. Take it again, then propose.",
+    "permission_denied": "Its owner's role does not allow it any more. Administrators give roles, on the page People.",
+    "not_a_member": "Its owner belongs to no hospital that takes part any more; see the page People.",
+    "workbench_off": "The workbench was switched off for the hospital. An administrator switches it on.",
     "version_waiting": "The same model waits for review already: nothing needs to be done.",
     "parent_unknown": "The version that it was made from is no published one any more. Begin a new job.",
     "version_unchanged": "The training changed nothing. Try more epochs or more scans.",

@@ -17,7 +17,7 @@ function addRow(rows, { epoch, loss, accuracy }) {
   if (document.getElementById(`epoch-${epoch}`)) return;
   const row = document.createElement("tr");
   row.id = `epoch-${epoch}`;
-  row.append(cell("th", epoch), cell("td", loss.toFixed(4)), cell("td", `${(accuracy * 100).toFixed(1)} %`));
+  row.append(cell("th", epoch), cell("td", loss.toFixed(4)), cell("td", `${(accuracy * 100).toFixed(1)}\u00a0%`));
   rows.append(row);
 }
 

@@ -198,7 +198,7 @@ if (form) {
   // What is chosen may come from a drop, while the field is empty.
   form.noValidate = true;
   find("choose-folder").hidden = false;
-  find("limits").textContent = `At most ${form.dataset.mostBytes / 2 ** 20} MB each.`;
+  find("limits").textContent = `At most ${form.dataset.mostBytes / 2 ** 20}\u00a0MB each.`;
   for (const field of [find("files"), find("folder")]) {
     const look = () => choose(field.id, filesOfField(field));
     field.addEventListener("change", look);

@@ -152,7 +152,7 @@ def test_calibration_and_domain_are_told(
     announced, about_domain, *found = page.evaluate(SAID, [temperature, domain, why])
     assert text in about_domain
     assert found == ["Read by", *said, "Not a medical device."]
-    assert announced.startswith("Result: No tumor, 80.0 %.")
+    assert announced.startswith("Result: No tumor, 80.0\N{NO-BREAK SPACE}%.")
     assert ("does not look like" in announced) == ("! Outside the domain." in said)
 
 

@@ -66,7 +66,9 @@ def test_the_workbench_and_a_job_in_every_state(window: Window, hub: Hub, theme:
     readers.see(job, "The training is done")
     hub.ask(job_desk.refuse_it)
     readers.see(job, "The training is done")
-    expect(dora.locator("main .notice")).to_contain_text("It was not proposed by itself. You did not have")
+    expect(dora.locator("main .notice")).to_contain_text(
+        "It was not proposed by itself. The fine-tuning lease had ended."
+    )
     hub.ask(job_desk.propose_it)
     readers.see(job, "waits for an administrator")
 

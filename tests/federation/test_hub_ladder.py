@@ -8,6 +8,7 @@ from apps.federation.charts import NARROW, line_chart
 from apps.federation.ladder import places
 from apps.federation.models import Agent, EnrolmentCode, HubKey, ModelVersion, Round, Run, Update
 from apps.federation.pipeline import revoke
+from apps.federation.templatetags.amounts import PER_CENT
 from apps.federation.visibility import own_hospitals
 from apps.federation.words import EVENTS, sentence
 
@@ -129,9 +130,9 @@ def test_a_chart_says_its_finding_and_stays_inside_its_frame():
     points = [("1", 0.31), ("2", 0.5), ("3", 0.62)]
     for width in (560, NARROW):
         chart = line_chart("Accuracy", points, percent=True, width=width)
-        assert chart.said == "Accuracy rose from 31.0 % to 62.0 % from version 1 to version 3."
+        assert chart.said == f"Accuracy rose from 31.0{PER_CENT} to 62.0{PER_CENT} from version 1 to version 3."
         assert all(chart.left <= mark.x <= chart.right and 0 <= mark.y <= chart.height for mark in chart.marks)
-        assert (chart.rows[0].text, chart.rows[-1].text) == ("30 %", "70 %")
+        assert (chart.rows[0].text, chart.rows[-1].text) == (f"30{PER_CENT}", f"70{PER_CENT}")
     assert line_chart("Loss", [("1", 0.5), ("2", 0.5)]).said == "Loss stayed at 0.50 from version 1 to version 2."
     assert line_chart("Loss", [("1", 0.5)]) is None
 

@@ -142,7 +142,7 @@ def test_after_a_refusal_its_owner_proposes_by_hand_with_the_same_note(hub: Any,
     tasks.propose(pk=str(done.pk))
     client = signed_in(cast.north_doctor)
     page = client.get(f"/workbench/{done.pk}/").text
-    assert "You did not have the fine-tuning lease any more." in page
+    assert "The fine-tuning lease had ended. Take it again, then propose." in page
     assert f'value="{NOTE}"' in page
     lease.take(cast.north_doctor)
     assert client.post(f"/workbench/{done.pk}/propose", {"note": NOTE}).status_code == 302

@@ -8,6 +8,8 @@ register = template.Library()
 register.filter("class_word", class_word)
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# Between a number and its sign no line ends.
+PER_CENT = "\N{NO-BREAK SPACE}%"
 MINUTE, HOUR = 60, 3600
 KILO = 1000
 
@@ -42,7 +44,7 @@ def size(count: int | None) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     """Return a share of 1 in per cent; a dash for None."""
-    return UNKNOWN if share is None else f"{share * 100:.1f} %"
+    return UNKNOWN if share is None else f"{share * 100:.1f}{PER_CENT}"
 
 
 @register.filter

@@ -2,10 +2,10 @@
 // is no check (`no_domain` of the model says why), else { unlike }: whether the scan is unlike the scans of the hub's
 // validation set.
 
-// No model is as sure as "100.0 %" would read.
+// No model is as sure as a hundred per cent would read.
 export function percent(share) {
-  if (share >= 0.9995) return "over 99.9 %";
-  return share < 0.0005 ? "under 0.1 %" : `${(100 * share).toFixed(1)} %`;
+  if (share >= 0.9995) return "over 99.9\u00a0%";
+  return share < 0.0005 ? "under 0.1\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 export const named = (name) => (name === "notumor" ? "No tumor" : name[0].toUpperCase() + name.slice(1));
