@@ -52,7 +52,7 @@ def park(step, pk, clock):
 
 def test_every_step_but_those_that_are_looked_at_every_second_is_counted_and_has_its_words():
     assert set(counted.OF_FEDERATION) == set(tasks.STEPS) - {"close", "open"} == set(parked.WHAT)
-    assert set(attempts.KINDS) == {*counted.OF_FEDERATION, "train", "read_model"}
+    assert set(attempts.KINDS) == {*counted.OF_FEDERATION, "train", "propose_job", "read_model"}
 
 
 def test_what_ends_well_leaves_no_trace(hub, north, received):
