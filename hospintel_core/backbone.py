@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -217,6 +216,8 @@ def _read_keras_cache(keras_home: Path | None) -> list[Floats] | None:
 
 
 def _read_file(path: Path) -> list[Floats]:
+    import h5py  # noqa: PLC0415 - agents and processes of the hub without such a file start sooner
+
     try:
         if path.suffix == ".safetensors":
             found, _ = loads(path.read_bytes(), base_schema())
@@ -243,7 +244,8 @@ def _read_keras_file(file: Any) -> list[Floats]:
 
 
 def _collect(item: Any, shape: tuple[int, ...], found: list[Any]) -> None:
-    if isinstance(item, h5py.Dataset) and item.shape == shape:
+    # Groups have no shape.
+    if getattr(item, "shape", None) == shape:
         found.append(item)
 
 

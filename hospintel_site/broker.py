@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import redis
 from django.conf import settings
 from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
@@ -62,6 +61,8 @@ def waiting() -> dict[str, int]:
     if not settings.REDIS_URL:
         names = os.listdir(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])  # noqa: PTH208 - raises if gone
         return {queue: sum(name.endswith(f".{queue}.msg") for name in names) for queue in QUEUES}
+    import redis  # noqa: PLC0415 - a hub without it, which most processes are of, starts sooner
+
     with redis.Redis.from_url(
         settings.REDIS_URL, socket_connect_timeout=LOOK_SECONDS, socket_timeout=LOOK_SECONDS
     ) as server:

@@ -20,6 +20,8 @@ from hospintel_site.celery import app
 from hospintel_site.lifetime import end_with_supervisor
 
 logger = logging.getLogger(__name__)
+# Else Celery has Django look at every address, for which all of the web must be loaded, and drops what it finds.
+os.environ["CELERY_SKIP_CHECKS"] = "1"
 # Training takes every core and gigabytes; one at a time. The others are short.
 CONCURRENCY = {"default": 2, "training": 1}
 

@@ -9,7 +9,3 @@ class FederationConfig(AppConfig):
     name = "apps.federation"
     label = "federation"
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self) -> None:
-        """Tell the API schema about our authentication."""
-        from apps.federation.api import schema  # noqa: F401, PLC0415 - it needs the models

@@ -19,6 +19,7 @@ from apps.federation.api import (
     versions,
     witness,
 )
+from apps.federation.api import schema as _schema  # noqa: F401 - what is in it registers itself
 from apps.federation.api import validation as validation_calls
 from apps.federation.views import audit as audit_pages
 from apps.federation.views import dashboard, hospitals, rounds, settings

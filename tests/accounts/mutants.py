@@ -2,8 +2,9 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -51,25 +52,46 @@ class _Mutation(ast.NodeTransformer):
 
 def mutants_of(function: Any) -> Iterator[tuple[str, CodeType]]:
     """All mutants of a module's function: what was changed, and the code to run instead."""
-    module = inspect.getmodule(function)
-    assert isinstance(module, ModuleType)
-    source = inspect.getsource(module)
     number = 0
     while True:
         mutation = _Mutation(number)
-        tree = ast.parse(source)
-        (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function.__name__]
+        found = _source(function)
         # Neither the annotations nor what the docstring says are rules.
         found.body = [*found.body[:1], *[mutation.visit(node) for node in found.body[1:]]]
         if not mutation.made:
             return
-        space: dict[str, Any] = {}
-        lines = ast.fix_missing_locations(
-            ast.Module([ast.parse("from __future__ import annotations").body[0], found], [])
-        )
-        exec(compile(lines, module.__file__ or "", "exec"), {**vars(module)}, space)
-        yield f"{function.__name__}, {mutation.made}", space[function.__name__].__code__
+        yield f"{function.__name__}, {mutation.made}", _code(function, found)
         number += 1
+
+
+@contextmanager
+def noting(function: FunctionType, note: Callable[[FunctionType], None]) -> Iterator[None]:
+    """Have each call of the function noted, whoever makes it."""
+    found = _source(function)
+    name = f"_note_{function.__name__}"
+    found.body.insert(1, ast.parse(f"{name}()").body[0])
+    function.__globals__[name] = partial(note, function)
+    try:
+        with running(function, _code(function, found)):
+            yield
+    finally:
+        del function.__globals__[name]
+
+
+def _source(function: FunctionType) -> ast.FunctionDef:
+    module = inspect.getmodule(function)
+    assert isinstance(module, ModuleType)
+    tree = ast.parse(inspect.getsource(module))
+    (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function.__name__]
+    return found
+
+
+def _code(function: FunctionType, source: ast.FunctionDef) -> CodeType:
+    space: dict[str, Any] = {}
+    lines = ast.fix_missing_locations(ast.Module([ast.parse("from __future__ import annotations").body[0], source], []))
+    exec(compile(lines, inspect.getfile(function), "exec"), {**function.__globals__}, space)
+    code: CodeType = space[function.__name__].__code__
+    return code
 
 
 @contextmanager

@@ -148,6 +148,12 @@ class Snapshot:
         with _own_database(folder, self.database) as name, _database(name):
             yield self.world
 
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Let the hub change what will be copied."""
+        with _database(self.database):
+            yield self.world
+
 
 @contextmanager
 def take_snapshot(folder: Path, make: Callable[[], Any] = build) -> Iterator[Snapshot]:

@@ -1,4 +1,4 @@
-"""What the processes of the hub load: neither the web process nor the default worker touches TensorFlow."""
+"""What the processes of the hub load: no TensorFlow in the web process and workers, no web in workers and ticks."""
 
 import os
 import subprocess
@@ -15,9 +15,21 @@ WEB = (
 WORKER = "import hospintel_site.worker as w; w.app.loader.import_default_modules(); w.app.finalize()"
 
 
-@pytest.mark.parametrize("code", [WEB, WORKER], ids=["web", "worker"])
-def test_no_tensorflow_is_imported(code: str, tmp_path: Path):
-    listing = f"{code}; import sys; print(sorted(n for n in sys.modules if n.split('.')[0] in ('tensorflow', 'keras')))"
+TICK = (
+    "import django; django.setup(); from django.core.management import load_command_class as load; "
+    "command = load('apps.federation', 'tick'); command.check(tags=command.requires_system_checks)"
+)
+TENSORFLOW = {"tensorflow", "keras"}
+OF_WEB = {"rest_framework.views", "drf_spectacular.openapi", "hospintel_site.urls", "redis"}
+
+
+@pytest.mark.parametrize(
+    ("code", "without"),
+    [(WEB, TENSORFLOW), (WORKER, TENSORFLOW | OF_WEB), (TICK, TENSORFLOW | OF_WEB)],
+    ids=["web", "worker", "tick"],
+)
+def test_what_a_process_has_no_use_for_is_not_imported(code: str, without: set[str], tmp_path: Path):
+    listing = f"{code}; import sys; print(sorted({without} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", listing],
         cwd=ROOT,

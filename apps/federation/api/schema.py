@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see by itself; imported when the applications are ready."""
+"""What drf-spectacular cannot see by itself; imported with the addresses, which workers and ticks do without."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 

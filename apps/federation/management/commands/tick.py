@@ -6,6 +6,7 @@ import threading
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
     """Close rounds at their deadlines, re-queue stuck rows, expire what is over."""
 
     help = "Close rounds at deadlines, re-queue stuck rows, expire codes; loops until it is stopped."
+    requires_system_checks = [Tags.security]  # the settings; addresses and pages are the web process' affair
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
