@@ -11,12 +11,14 @@ from django.core.management import call_command
 
 ALL = "all"
 NAMES = ("sealing", "aggregation", "audit", "live", "scans", "analyse", "domain")
-KEPT = frozenset({"HOSPINTEL_BASE_WEIGHTS", "HOSPINTEL_BENCH_SCANS"})
+# A quarter of an hour each: only where they are named.
+LONG = ("load", "many")
+KEPT = frozenset({"HOSPINTEL_BASE_WEIGHTS", "HOSPINTEL_BENCH_SCANS", "HOSPINTEL_BENCH_SECONDS"})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Medians of interleaved runs.")
-    parser.add_argument("name", nargs="?", default=ALL, choices=(ALL, *NAMES))
+    parser.add_argument("name", nargs="?", default=ALL, choices=(ALL, *NAMES, *LONG))
     name = parser.parse_args().name
     wanted = list(NAMES) if name == ALL else [name]
     with tempfile.TemporaryDirectory(prefix="hospintel-bench-") as folder:
@@ -35,7 +37,7 @@ def _point_settings(folder: Path) -> None:
 def _run(wanted: list[str], folder: Path) -> None:
     django.setup()
     # Models exist only from here on.
-    from benchmarks import aggregation, analyse, audit_log, domain, live, scans, sealing  # noqa: PLC0415
+    from benchmarks import aggregation, analyse, audit_log, domain, live, load, many, scans, sealing  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
     benchmarks: dict[str, Callable[[], None]] = {
@@ -46,6 +48,8 @@ def _run(wanted: list[str], folder: Path) -> None:
         "scans": scans.run,
         "analyse": lambda: analyse.run(folder),
         "domain": domain.run,
+        "load": lambda: load.run(folder),
+        "many": lambda: many.run(folder),
     }
     for name, run in benchmarks.items():
         if name in wanted:
