@@ -31,6 +31,8 @@ ANSWER_SECONDS = 60.0
 # As static/js/live.js has them.
 QUIET_SECONDS, IDLE_SECONDS = 0.25, 30.0
 LOOK_SECONDS = 0.05
+# Within which all of them open their page, as at the beginning of a shift.
+OPENING_SECONDS = 20.0
 AN_ADDRESS = 50
 SAMPLES = 100
 _TEXT, _CLOSE, _PING = 1, 8, 9
@@ -123,8 +125,9 @@ class Dashboard:
             raise ConnectionError(f"{self._name} was answered {answer.status}.")
         self._cookie = answer.cookies()
 
-    async def watch(self) -> None:
-        """Keep the page open until cancelled."""
+    async def watch(self, after: float) -> None:
+        """Open the page after so many seconds and keep it open until cancelled."""
+        await asyncio.sleep(after)
         first = await self._page({})
         seq = int(found[1]) if (found := _LIVING.search(first)) else 0
         async with asyncio.TaskGroup() as group:
@@ -331,7 +334,8 @@ async def main() -> None:
 async def _run(
     people: Sequence[Dashboard], sites: Sequence[Site], measured: Measured, *, seconds: float, share: float
 ) -> None:
-    tasks = [asyncio.create_task(person.watch()) for person in people]
+    every = OPENING_SECONDS / len(people)
+    tasks = [asyncio.create_task(person.watch(number * every)) for number, person in enumerate(people)]
     tasks += [asyncio.create_task(upload(sites, measured, every=1.0)), asyncio.create_task(hold(share))]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
     for task in tasks:

@@ -19,6 +19,7 @@ from apps.accounts.models import Hospital, Role, User
 from apps.accounts.pipeline import add_member, create_hospital
 from apps.audit import guards
 from apps.audit.denials import forget_denials
+from apps.federation.views.shared_part import parts
 from hospintel_site.celery import app
 from tools.services import new_queue
 
@@ -137,10 +138,11 @@ def cast(db: None) -> Cast:
 
 
 @pytest.fixture(autouse=True)
-def _no_refusals_counted() -> Iterator[None]:
-    """What one test's callers were refused is not counted in the next one's audit."""
+def _nothing_is_kept() -> Iterator[None]:
+    """What one test's callers were refused is not counted in the next one's audit, nor what they read shown there."""
     yield
     forget_denials()
+    parts.forget()
 
 
 @pytest.fixture(autouse=True)

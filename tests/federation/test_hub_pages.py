@@ -13,6 +13,7 @@ from apps.accounts.models import User
 from apps.federation import figures, queries
 from apps.federation.models import Agent, ModelVersion, Round, Run
 from apps.federation.views import rounds
+from apps.federation.views.shared_part import parts
 
 # --- Empty states -----------------------------------------------------------------------------------------------------
 
@@ -279,6 +280,8 @@ def test_a_round_without_enough_updates_says_why_and_what_is_next(hub, cast, nor
         said = "Too few updates came before the deadline. The round is tried again by itself."
         assert said in see(cast.reader, address)
     Run.objects.update(state="ABORTED")
+    # No entry of the audit tells of these changes.
+    parts.forget()
     for address in ("/", page_of(round_)):
         said = "Ask the hospitals that were missing. The round is tried again when a run goes on."
         assert said in see(cast.reader, address)
