@@ -28,7 +28,7 @@ SERVICES ?=
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test test-browser test-services chaos guards lint docs wheel bench screenshots clean lock
+.PHONY: help demo run test test-processes test-browser test-services chaos guards lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,8 +54,14 @@ demo: $(VENV)/.hub ## hospitals train one model together (HOSPITALS ROUNDS EPOCH
 run: $(VENV)/.hub ## the hub: web, workers, tick; Ctrl-C ends it
 	@$(PY) manage.py up --port $(PORT)
 
-test: $(VENV)/.dev ## the tests that need nothing but Python
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/browser
+# Whole hubs and agents, each of several processes, that are killed, cut off and started again.
+PROCESSES := tests/flows tests/chaos tests/agent
+
+test: $(VENV)/.dev ## the tests that need nothing but Python, without the two following
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/browser $(addprefix --ignore=,$(PROCESSES))
+
+test-processes: $(VENV)/.dev ## whole hubs and agents as processes: rounds, kills, bad lines (needs nothing but Python)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PROCESSES)
 
 test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
