@@ -320,6 +320,8 @@ def _name(path: str) -> str:
 
 def _save(page: Page, name: str) -> None:
     """Save what is seen, in few colours: the pages have few."""
+    # The bar at the top stays in sight on a page that was scrolled, over what stands there.
+    page.evaluate("window.scrollTo(0, 0)")
     shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     shown = shown.crop((0, 0, shown.width, min(shown.height, TALLEST)))
     shown.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
