@@ -41,11 +41,12 @@ OWN_HUBS = {
         "test_round_over_tls.py",
     ),
 }
-# Their tests are few, and each takes seconds: processes, browsers, TensorFlow.
+# Their tests are few, and each takes seconds: processes, browsers, TensorFlow, a long search.
 SLOW_FOLDERS = {"browser", "chaos", "flows", "site"}
 SLOW_FILES = {
     *("test_mutations.py", "test_backbone.py", "test_h5.py", "test_training_reference.py"),
     *("test_reading_reference.py", "test_agent_disk.py", "test_agent_restart.py", "test_agent_doctor.py"),
+    *("test_hub_machine.py", "test_concurrency.py"),
 }
 MEMORY, MUCH = Path("/dev/shm"), 4 << 30
 
