@@ -18,13 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-from hospintel_core import architectures, envelope, signing, strict_json, weights
+from hospintel_core import strict_json, weights
 from hospintel_core.plan import Manifest, SignedManifest
-from hospintel_core.report import Report
+from tools import stand_in
+from tools.stand_in import StandIn
 
 PART_BYTES = 1_000_000
 ANSWER_SECONDS = 60.0
@@ -34,7 +31,6 @@ LOOK_SECONDS = 0.05
 # Within which all of them open their page, as at the beginning of a shift.
 OPENING_SECONDS = 20.0
 AN_ADDRESS = 50
-SAMPLES = 100
 _TEXT, _CLOSE, _PING = 1, 8, 9
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 _LIVING = re.compile(r'data-living="(\d+)"')
@@ -205,14 +201,12 @@ class Site:
     line: Line
     slug: str
     architecture: str
-    agent_id: UUID
-    token: str
-    key: Ed25519PrivateKey
-    seqs: "itertools.count[int]"
+    agent: StandIn
+    _seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", "X-Hospintel-Version": "0.1.0"}
+        return {"Authorization": f"Bearer {self.agent.token}", "X-Hospintel-Version": "0.1.0"}
 
     async def task(self, wait: int) -> Manifest | None:
         """Ask for a task. Raises ConnectionError where the hub refuses."""
@@ -224,28 +218,8 @@ class Site:
         return Manifest.from_bytes(SignedManifest.from_wire(strict_json.parse(answer.body.decode())).body)
 
     def seal(self, manifest: Manifest) -> bytes:
-        """Return a sealed update of zeros."""
-        schema = architectures.get(self.architecture).head_schema
-        arrays = {spec.name: np.zeros(spec.shape, dtype=np.float32) for spec in schema.tensors}
-        report = Report(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), loss_micro=1000)
-        fields = envelope.new_header(
-            federation_id=manifest.federation_id,
-            agent_id=self.agent_id,
-            round_id=manifest.round_id,
-            base_model=bytes.fromhex(manifest.model),
-            schema=bytes.fromhex(manifest.schema),
-            num_samples=SAMPLES,
-            attempt=1,
-            seq=next(self.seqs),
-            now_ms=time.time_ns() // 1_000_000,
-        )
-        return envelope.seal(
-            weights.dumps(arrays, {"report": report.to_json()}),
-            fields,
-            rsa_public=load_pem_public_key(manifest.rsa_public_key.encode()),
-            round_public=signing.x25519_from_raw(base64.b64decode(manifest.round_public_key)),
-            signing_key=self.key,
-        )
+        """Return its sealed update, which can be told from all before it."""
+        return stand_in.seal(self.agent, manifest, self.architecture, seq=next(self._seqs))
 
     async def put(self, manifest: Manifest, sealed: bytes, offset: int) -> Answer:
         """Upload the part that begins there."""
@@ -308,11 +282,7 @@ async def main() -> None:
     for person in people:
         await person.sign_in()
     sites = [
-        Site(
-            *(next(lines), start["slug"], start["architecture"], UUID(agent), token),
-            Ed25519PrivateKey.from_private_bytes(base64.b64decode(key)),
-            itertools.count(1),
-        )
+        Site(next(lines), start["slug"], start["architecture"], StandIn(UUID(agent), token, base64.b64decode(key)))
         for agent, token, key in start["agents"]
     ]
     _tell("ready")

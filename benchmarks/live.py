@@ -1,25 +1,22 @@
 """Rounds of a real hub with agents as real processes: embedded mode, loopback, everything on this machine."""
 
 import itertools
-import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from apps.accounts.pipeline import create_hospital
 from apps.federation.models import Federation, Round, Run
-from apps.federation.pipeline import bootstrap, enrol, keys, runs
+from apps.federation.pipeline import bootstrap, enrol, runs
 from apps.federation.states import RunState
 from apps.federation.tasks import enqueue
+from benchmarks import hub
 from benchmarks.measure import Row, show
 from hospintel_core import phantoms
 from hospintel_site.demo.processes import Processes
-from hospintel_site.demo.signals import Signals
-from hospintel_site.ports import any_free
 
 PIXELS, VGG = "pixels-head16", "vgg16-head256"
 PER_CLASS = 12
@@ -51,7 +48,7 @@ class Times:
 
 
 def run(folder: Path) -> None:
-    with _hub(folder) as processes:
+    with hub.running(folder, PIXELS) as processes:
         groups = [
             _group(processes, folder, PIXELS, 3, PIXEL_ROUNDS),
             _group(processes, folder, PIXELS, 10, PIXEL_ROUNDS),
@@ -71,18 +68,6 @@ def run(folder: Path) -> None:
 
 def _show(title: str, found: dict[str, list[Times]], figure: str) -> None:
     show(title, [Row(name, [getattr(times, figure) for times in rounds]) for name, rounds in found.items()])
-
-
-@contextmanager
-def _hub(folder: Path) -> Iterator[Processes]:
-    keys.ensure_keys()
-    bootstrap.ensure_federation(architecture=PIXELS)
-    processes = Processes(folder, any_free("127.0.0.1"), os.environ, Signals())
-    try:
-        processes.start_hub()
-        yield processes
-    finally:
-        processes.stop()
 
 
 def _group(processes: Processes, folder: Path, architecture: str, count: int, rounds: int) -> Group:

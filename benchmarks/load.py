@@ -16,20 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from apps.accounts.models import Role, User
 from apps.accounts.pipeline import add_member, create_hospital
 from apps.federation.models import Federation, Round, Run
-from apps.federation.pipeline import bootstrap, enrol, keys, runs
+from apps.federation.pipeline import bootstrap, enrol, runs
 from apps.federation.states import RoundState
 from apps.federation.tasks import enqueue
-from benchmarks.memory import of_hub
-from hospintel_core import signing
+from benchmarks import hub
 from hospintel_site.demo.processes import HUB, Processes
-from hospintel_site.demo.signals import Signals
-from hospintel_site.ports import any_free
+from tools import stand_in
+from tools.processes import memory
+from tools.stand_in import StandIn
 
 BENCH = "system:bench"
 ARCHITECTURE = "vgg16-head256"
@@ -52,8 +49,9 @@ def run(folder: Path) -> None:
         add_member(User.objects.create_user(name, password=PASSWORD, role=Role.USER), hospital, actor=BENCH)
     # One more, which is asked and sends nothing: the round stays open.
     agents = [member(federation, f"Hospital {number}") for number in range(AGENTS + 1)]
-    with a_hub(folder) as processes, _generator() as generator:
-        start = {"port": processes.port, "people": people, "password": PASSWORD, "agents": agents, "share": SHARE}
+    with hub.running(folder, ARCHITECTURE) as processes, _generator() as generator:
+        start = {"port": processes.port, "people": people, "password": PASSWORD, "share": SHARE}
+        start["agents"] = [(str(one.agent_id), one.token, base64.b64encode(one.key).decode()) for one in agents]
         _say(generator, {**start, "slug": federation.slug, "architecture": ARCHITECTURE})
         _heard(generator)
         print(f"\n{DASHBOARDS} dashboards, a part of 1 MB a second, {SECONDS} s; generator held to {SHARE} of a core")
@@ -73,7 +71,7 @@ def _one_run(processes: Processes, generator: "subprocess.Popen[str]", federatio
     _say(generator, {})
     sizes, end = [], time.monotonic() + SECONDS
     while time.monotonic() < end:
-        sizes.append(sum(now for now, _ in of_hub(processes.process(HUB).pid).values()))
+        sizes.append(memory(processes.process(HUB).pid).now)
         time.sleep(LOOK_SECONDS)
     found = _heard(generator)
     enqueue(runs.abort(Run.objects.get(pk=started.pk), actor=BENCH))
@@ -98,17 +96,11 @@ def _p95(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else float("nan")
 
 
-def member(federation: Federation, name: str) -> tuple[str, str, str]:
-    """Enrol an agent of a hospital of its own; returns its id, its token, and its private key in base64."""
+def member(federation: Federation, name: str) -> StandIn:
+    """Enrol an agent of a hospital of its own."""
     hospital = create_hospital(name, actor=BENCH)
     enrol.join(federation, hospital, actor=BENCH)
-    code, _ = enrol.issue_code(hospital, actor=BENCH)
-    key = Ed25519PrivateKey.generate()
-    public = signing.public_raw(key.public_key())
-    proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, public), key)
-    done = enrol.enrol(code=code, public_key=public, proof=proof, agent_version="0")
-    raw = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    return str(done.agent.pk), done.token, base64.b64encode(raw).decode()
+    return stand_in.enrol(hospital, actor=BENCH)
 
 
 def _until_open(started: Run) -> None:
@@ -117,18 +109,6 @@ def _until_open(started: Run) -> None:
         if time.monotonic() > end:
             raise TimeoutError("No round opened.")
         time.sleep(LOOK_SECONDS)
-
-
-@contextmanager
-def a_hub(folder: Path) -> Iterator[Processes]:
-    """A hub as `manage.py up` starts it."""
-    keys.ensure_keys()
-    processes = Processes(folder, any_free("127.0.0.1"), os.environ, Signals())
-    try:
-        processes.start_hub()
-        yield processes
-    finally:
-        processes.stop()
 
 
 @contextmanager

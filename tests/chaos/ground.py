@@ -12,11 +12,12 @@ from typing import Any
 import ledger
 import office
 from drawn import draw_scans
-from harness import Federation, Hub, descendants
+from harness import Federation, Hub
 from standstill import Failpoints
 
 from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.processes import HUB
+from tools.processes import descendants
 
 AGENTS, PER_CLASS, ROUNDS = 2, 10, 2
 LOOK_SECONDS = 0.05

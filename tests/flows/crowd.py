@@ -2,27 +2,17 @@
 
 # ruff: noqa: PLC0415 - in the test process, models must not be imported
 
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import office
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from hospintel_core import signing
+from tools import stand_in
+from tools.stand_in import StandIn
 
 A_HOSPITAL = 50
 
 
-class Member(NamedTuple):
-    """An enrolled agent: its id, its token, its private key (raw)."""
-
-    agent_id: UUID
-    token: str
-    key: bytes
-
-
-def enrol(slug: str, count: int) -> list[Member]:
+def enrol(slug: str, count: int) -> list[StandIn]:
     """Make a federation whose rounds stay open for an hour, and enrol so many agents with the real pipeline."""
     from apps.accounts.pipeline import create_hospital
     from apps.federation.pipeline import bootstrap
@@ -30,18 +20,12 @@ def enrol(slug: str, count: int) -> list[Member]:
 
     limits = {"min_updates": 1, "grace": 3600, "deadline": 3600}
     federation = bootstrap.ensure_federation(slug, architecture="pixels-head16", **limits)
-    found: list[Member] = []
+    found: list[StandIn] = []
     while len(found) < count:
         hospital = create_hospital(f"{slug} {len(found)}", actor=office.ADMIN)
         pipeline.join(federation, hospital, actor=office.ADMIN)
-        for _ in range(min(A_HOSPITAL, count - len(found))):
-            code, _ = pipeline.issue_code(hospital, actor=office.ADMIN)
-            key = Ed25519PrivateKey.generate()
-            public = signing.public_raw(key.public_key())
-            proof = signing.sign(signing.DOMAIN_ENROL, signing.enrol_proof_message(code, public), key)
-            done = pipeline.enrol(code=code, public_key=public, proof=proof, agent_version="0")
-            raw = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-            found.append(Member(done.agent.pk, done.token, raw))
+        seats = range(min(A_HOSPITAL, count - len(found)))
+        found += [stand_in.enrol(hospital, actor=office.ADMIN) for _ in seats]
     return found
 
 

@@ -1,6 +1,5 @@
 """Uploads that are sent again and again over a line that breaks: what every answer was, and what the hub has then."""
 
-import base64
 import json
 import random
 import secrets
@@ -15,19 +14,14 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from crowd import Member
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-from hospintel_core import architectures, envelope, signing, weights
+from hospintel_core import weights
 from hospintel_core.plan import Manifest, SignedManifest
-from hospintel_core.report import Report
+from tools import stand_in
+from tools.stand_in import StandIn
 
 ANSWER_SECONDS = 120
 THREADS = 8
 MOST_SENDS = 5
-ARCHITECTURE = architectures.get("pixels-head16")
 Ask = tuple[int, dict[str, Any]]
 
 
@@ -35,7 +29,7 @@ Ask = tuple[int, dict[str, Any]]
 class Upload:
     """One sealed update, and whose it is."""
 
-    member: Member
+    member: StandIn
     round_id: UUID
     sealed: bytes
 
@@ -68,7 +62,7 @@ def ask(port: int, method: str, path: str, headers: dict[str, str], body: bytes 
         return answer.status, json.loads(data) if data else {}
 
 
-def poll(port: int, slug: str, member: Member) -> Manifest | None:
+def poll(port: int, slug: str, member: StandIn) -> Manifest | None:
     """The task that the hub has for an agent."""
     headers = {"Authorization": f"Bearer {member.token}"}
     status, found = ask(port, "GET", f"/api/v1/federations/{slug}/task?wait=20", headers)
@@ -78,29 +72,9 @@ def poll(port: int, slug: str, member: Member) -> Manifest | None:
     return Manifest.from_bytes(SignedManifest.from_wire(found).body)
 
 
-def seal(member: Member, manifest: Manifest) -> Upload:
+def seal(member: StandIn, manifest: Manifest) -> Upload:
     """An honest update of a member, but for the training."""
-    arrays = {spec.name: np.zeros(spec.shape, dtype=np.float32) for spec in ARCHITECTURE.head_schema.tensors}
-    report = Report(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)), loss_micro=1000)
-    fields = envelope.new_header(
-        federation_id=manifest.federation_id,
-        agent_id=member.agent_id,
-        round_id=manifest.round_id,
-        base_model=bytes.fromhex(manifest.model),
-        schema=bytes.fromhex(manifest.schema),
-        num_samples=100,
-        attempt=1,
-        seq=1,
-        now_ms=time.time_ns() // 1_000_000,
-    )
-    sealed = envelope.seal(
-        weights.dumps(arrays, {"report": report.to_json()}),
-        fields,
-        rsa_public=load_pem_public_key(manifest.rsa_public_key.encode()),
-        round_public=signing.x25519_from_raw(base64.b64decode(manifest.round_public_key)),
-        signing_key=Ed25519PrivateKey.from_private_bytes(member.key),
-    )
-    return Upload(member, manifest.round_id, sealed)
+    return Upload(member, manifest.round_id, stand_in.seal(member, manifest, "pixels-head16"))
 
 
 class Sender:

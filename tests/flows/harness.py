@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from pprint import pformat
@@ -17,6 +17,7 @@ from hospintel_core.failpoints import FOLDER
 from hospintel_site import ports
 from hospintel_site.demo.processes import HUB, Processes
 from hospintel_site.demo.signals import Signals
+from tools.processes import descendants
 from tools.services import new_database, new_queue
 
 # Only ever reached by a test that fails, and by a machine many times slower than ours.
@@ -187,25 +188,6 @@ class Federation:
 
 
 Found = Callable[..., Federation]
-
-
-def descendants(pid: int) -> list[int]:
-    """Pids of the children of a process, and of theirs, parents first."""
-    found: list[int] = []
-    for child in sorted(_children(pid)):
-        found += [child, *descendants(child)]
-    return found
-
-
-def _children(pid: int) -> Iterator[int]:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text()
-        except OSError:
-            continue
-        # The name, in brackets, may hold anything; the parent is the second field after it.
-        if int(status.rpartition(")")[2].split()[1]) == pid:
-            yield int(folder.name)
 
 
 def _command(pid: int) -> str:

@@ -1,0 +1,1 @@
+"""What is used beside the product: for tests, benchmarks, pictures and auditors."""
