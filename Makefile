@@ -67,8 +67,8 @@ test-browser: $(VENV)/.dev ## the tests of the pages (needs Chromium)
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/browser
 
 chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS REPEATS SHORT=1 SERVICES=1); results in var/chaos
-	@PYTHONPATH=.:tests/federation:tests/flows:tests/chaos $(PY) $(if $(call yes,$(SERVICES)),-m tools.services $(PY)) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
-		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short)
+	@PYTHONPATH=.:tests/federation:tests/flows:tests/chaos $(PY) tests/chaos/campaign.py --folder $(call quoted,$(CHAOS)) --kills $(KILLS) \
+		--repeats $(REPEATS) $(if $(call yes,$(SHORT)),--short) $(if $(call yes,$(SERVICES)),--services)
 
 # What touches the database, the queue or processes. Not the matrix, its attacks and mutations: thousands of calls, each on
 # a copy of the database, that ask who may do what, which no database changes. The demo, and the hub behind nginx, are

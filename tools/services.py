@@ -108,6 +108,22 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def crash(self, down_seconds: float) -> None:
+        """Kill -9 it, and start it again after that time, as whatever runs it would.
+
+        Raises RuntimeError where it does not come back: a PostgreSQL waits for the end of the old one's processes.
+        """
+        self.stop(signal.SIGKILL)
+        time.sleep(down_seconds)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self.start()
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_SECONDS)
+
 
 class Postgres(Server):
     """An empty PostgreSQL, reached through a socket in its folder by whoever may look into that."""
@@ -134,8 +150,8 @@ class Postgres(Server):
         )
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stdout}{made.stderr}")
-        # Nothing of it shall outlive the machine; the tests' many processes are many connections.
-        careless = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"]
+        # Nothing of it shall outlive the machine, but its processes; the tests' many processes are many connections.
+        careless = ["fsync=off", "full_page_writes=off", "max_connections=300"]
         super().__init__(
             [programs / "postgres", "-D", cluster, "-k", folder, *_options(["listen_addresses=", *careless])],
             log=folder / "postgres.log",

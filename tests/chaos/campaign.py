@@ -3,16 +3,18 @@
     make chaos [KILLS=200] [REPEATS=2] [SHORT=1] [SERVICES=1] [CHAOS=folder]
 
 Each scenario is a line of CHAOS/results.jsonl (var/chaos); one that is there is not run again. The exit status is 1
-where something that must hold did not. SERVICES=1 runs the hub on a private PostgreSQL and Redis.
+where something that must hold did not. SERVICES=1 runs the hub on a private PostgreSQL and Redis, and kills these too.
 """
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import uploads
 from ground import ROUNDS, Ground, at_random, named
 
 from hospintel_core.failpoints import POINTS
+from tools.services import Server, running
 
 # What a run of rounds gets to; the others need a fine-tuning job, an uploaded model, a validation set, a bad candidate.
 OF_ROUNDS = tuple(
@@ -40,9 +43,10 @@ Scenario = tuple[str, Callable[[Ground], dict[str, Any]]]
 
 
 class Campaign:
-    """Scenarios, their results in a file, and a hub that lives through them."""
+    """Scenarios, their results in a file, and a hub, with its servers if it has any, that lives through them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, servers: Mapping[str, Server] | None = None) -> None:
+        self.servers = servers or {}
         self.file = folder / "results.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         lines = self.file.read_text().splitlines() if self.file.exists() else []
@@ -57,7 +61,7 @@ class Campaign:
     def run(self, scenarios: Iterable[Scenario]) -> int:
         """Run what has no result yet; returns how many scenarios broke something."""
         folder = Path(tempfile.mkdtemp(prefix="hospintel-chaos-"))
-        ground = Ground(folder)
+        ground = Ground(folder, self.servers)
         try:
             self._learn(ground)
             for name, scenario in scenarios:
@@ -143,6 +147,17 @@ def summary(results: list[dict[str, Any]]) -> str:
     )
 
 
+@contextmanager
+def servers(wanted: bool) -> Iterator[dict[str, Server]]:
+    """Run PostgreSQL and Redis for the hubs of this process, where they are wanted."""
+    if not wanted:
+        yield {}
+        return
+    with running() as (database, broker):
+        os.environ.update(DATABASE_URL=database.url, REDIS_URL=broker.url)
+        yield {"database": database, "broker": broker}
+
+
 def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,9 +165,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--services", action="store_true")
     given = parser.parse_args()
-    campaign = Campaign(given.folder)
-    broken = campaign.run(campaign.short() if given.short else campaign.scenarios(given.repeats, given.kills))
+    with servers(given.services) as there:
+        campaign = Campaign(given.folder, there)
+        broken = campaign.run(campaign.short() if given.short else campaign.scenarios(given.repeats, given.kills))
     print(summary(campaign.results))
     return 1 if broken else 0
 

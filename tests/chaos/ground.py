@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from standstill import Failpoints
 from hospintel_site.demo.errors import DemoError
 from hospintel_site.demo.processes import HUB
 from tools.processes import descendants
+from tools.services import Server
 
 AGENTS, PER_CLASS, ROUNDS = 2, 10, 2
 LOOK_SECONDS = 0.05
@@ -25,6 +26,8 @@ LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 180.0
 # The promise: from the kill to the end of the run.
 RECOVERY_SECONDS = 60.0
+# How long a killed server stays away.
+MOST_DOWN_SECONDS = 5.0
 SLUG = "chaos"
 WORKERS = {name: f"hospintel_site.worker {name}" for name in ("default", "training")}
 TARGETS = (
@@ -34,9 +37,15 @@ TARGETS = (
 
 
 class Ground:
-    """One hub, one federation of two agents, and their failpoints."""
+    """One hub, one federation of two agents, and their failpoints.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where everything lies.
+        servers: what the hub runs on, by name, where these may be killed too.
+    """
+
+    def __init__(self, folder: Path, servers: Mapping[str, Server]) -> None:
+        self.servers, self.targets = servers, (*TARGETS, *servers)
         self.points = Failpoints(folder / "failpoints")
         self.hub = Hub(folder, **self.points.environment)
         scans = [folder / f"scans-{number}" for number in range(AGENTS)]
@@ -91,8 +100,11 @@ class Ground:
         }
         return found[target]()
 
-    def kill(self, target: str) -> int:
-        """Kill -9 a target; returns how many processes that were."""
+    def kill(self, target: str, down_seconds: float) -> int:
+        """Kill -9 a target; returns how many processes that were. A server is started again after some seconds."""
+        if target in self.servers:
+            self.servers[target].crash(down_seconds)
+            return 1
         with suppress(StopIteration):
             pids = self.victims(target)
             for pid in pids:
@@ -142,14 +154,15 @@ def named(ground: Ground, point: str, passes: int, action: str, wanted: list[str
 def at_random(ground: Ground, seed: int, usual: float, wanted: list[str]) -> dict[str, Any]:
     """A run in which one process, or two, die at a moment that the seed chooses."""
     dice = random.Random(seed)
-    kills = sorted((dice.uniform(0, usual), dice.choice(TARGETS)) for _ in range(dice.choice((1, 1, 1, 2))))
+    kills = sorted((dice.uniform(0, usual), dice.choice(ground.targets)) for _ in range(dice.choice((1, 1, 1, 2))))
     began = time.monotonic()
+    down = dice.uniform(0.0, MOST_DOWN_SECONDS)
     run, count, told = ground.start_run(), 0, []
     for moment, target in kills:
         while (rest := began + moment - time.monotonic()) > 0:
             time.sleep(min(rest, LOOK_SECONDS))
         # A run that was quicker than usual is over: then nothing of it was killed.
-        count += 0 if ground.is_done(run) else ground.kill(target)
+        count += 0 if ground.is_done(run) else ground.kill(target, down)
         told.append(f"{target} after {time.monotonic() - began:.1f} s")
     killed = time.monotonic()
     return {"kills": told, **_result(ground, run, wanted, began, killed, reached=count > 0)}
