@@ -171,8 +171,8 @@ GUARDS = (
     Guard(
         "a code enrols one agent",
         f"{STEP}/enrol.py",
-        "    if row.state == CodeState.USED:",
-        "    if False:",
+        '        advance(row, CodeState.USED, actor=agent.actor, changes={"agent": agent}, visibility=own)',
+        "        row.refresh_from_db()",
         "tests/federation/test_hub_enrolment.py::test_a_used_code_is_refused",
     ),
     Guard(
