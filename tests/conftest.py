@@ -39,6 +39,7 @@ OWN_HUBS = {
         "test_job_kills.py",
         "test_restore.py",
         "test_round_over_tls.py",
+        "test_schema_calls.py",
     ),
 }
 # Their tests are few, and each takes seconds: processes, browsers, TensorFlow, a long search.

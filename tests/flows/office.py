@@ -124,6 +124,14 @@ def run_state(run_id: str) -> str:
     return str(Run.objects.get(pk=run_id).state)
 
 
+def running(slug: str) -> str:
+    """The run of the federation that is under way, or nothing."""
+    from apps.federation.models import Run
+
+    found = Run.objects.filter(federation=slug, state="RUNNING").first()
+    return str(found.pk) if found else ""
+
+
 def update_states(run_id: str) -> list[str]:
     """States of all updates to the run's rounds."""
     from apps.federation.models import Update
@@ -231,6 +239,14 @@ def create_admin(username: str, password: str) -> tuple[str, str]:
 
     create_person(username, password, role=Role.ADMIN, actor=ADMIN)
     return username, set_up_second_factor(username)
+
+
+def create_bare_admin(username: str, password: str) -> None:
+    """An administrator without a second factor, where the hub asks for none."""
+    from apps.accounts.models import Role
+    from apps.accounts.pipeline import create_person
+
+    create_person(username, password, role=Role.ADMIN, actor=ADMIN)
 
 
 def _person(username: str) -> Any:
