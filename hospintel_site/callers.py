@@ -14,6 +14,11 @@ def method_of(request: HttpRequest | Request) -> str:
     return str(request.method) if request.method in METHODS else "OTHER"
 
 
+def asks_for_pages(request: HttpRequest) -> bool:
+    """Return whether a browser calls, which names pages first: programs take whatever comes, or name JSON."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def client_address(request: HttpRequest | Request) -> str:
     """Return the caller's IP address, "" where none is known.
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
 from hospintel_site.bodies import FULL_CODE, FULL_DETAIL
+from hospintel_site.callers import asks_for_pages
 from hospintel_site.uploads import NoRoomError
 
 STORAGE_SECONDS = "5"
@@ -49,8 +50,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def storage_away(request: HttpRequest) -> HttpResponse:
     """Answer 503 where the files cannot be reached; with a page to a browser alone: programs call the root as well."""
-    asks_for_pages = "text/html" in request.headers.get("Accept", "")
-    answer = _answer(request, 503) if asks_for_pages else _json(503)
+    answer = _answer(request, 503) if asks_for_pages(request) else _json(503)
     answer.headers["Retry-After"] = STORAGE_SECONDS
     return answer
 
@@ -67,7 +67,7 @@ def _json(status: int, detail: str = "") -> HttpResponse:
 
 def _answer(request: HttpRequest, status: int, detail: str = "") -> HttpResponse:
     detail = detail or _TEXTS[status][1]
-    if request.path.startswith("/api/") or not request.accepts("text/html"):
+    if request.path.startswith("/api/") or not asks_for_pages(request):
         return _json(status, detail)
     context: dict[str, Any] = {"status": status, "detail": detail}
     # Without the request, whose user would be read from a database that may be what has failed.

@@ -24,6 +24,8 @@ once, others are 503 `hub_busy`.
 **Live.** `/ws/events/` sends what `GET /api/v1/events` lists as it happens, to signed-in people, from pages of the same
 origin.
 """
+# What a body may be answered before the application sees it (server.py).
+BODY_REFUSALS = {408: "request_too_slow", 413: "body_too_large"}
 TAGS = {
     "Everyone": "Open to anyone.",
     "Agents": "What a hospital's agent calls, with its token; enrolment with a one-time code.",
@@ -78,6 +80,11 @@ def refusals(by_status: dict[int, str]) -> dict[int, OpenApiResponse]:
     }
 
 
+def _problem(codes: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"content": {"application/json": {"schema": schema}}, "description": f"`{codes}`"}
+
+
 def in_schema(description: Callable[[Any], Any], authentication: list[type] | None = None) -> Callable[[View], View]:
     """Return a decorator that has a plain view, which answers GET, stand in the schema like the framework's.
 
@@ -114,6 +121,9 @@ def finish(result: dict[str, Any], **_: object) -> dict[str, Any]:
             sentence, _, more = operation.pop("description", "").partition("\n\n")
             if not path.startswith(V1) and V1 + path.lstrip("/") in result["paths"]:
                 more = f"The same call as `{V1}{path.lstrip('/')}`, at its original address. {more}"
+            if "requestBody" in operation:
+                for status, codes in BODY_REFUSALS.items():
+                    operation["responses"].setdefault(str(status), _problem(codes))
             operation["responses"] = dict(sorted(operation["responses"].items()))
             operation["summary"] = " ".join(sentence.split())
             if more.strip():

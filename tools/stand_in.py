@@ -38,10 +38,10 @@ def enrol(hospital: Any, *, actor: str) -> StandIn:
     return StandIn(done.agent.pk, done.token, key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
 
-def seal(agent: StandIn, manifest: Manifest, architecture: str, *, seq: int = 1) -> bytes:
-    """Return a sealed update whose delta is zero."""
+def seal(agent: StandIn, manifest: Manifest, architecture: str, *, seq: int = 1, delta: float = 0) -> bytes:
+    """Return a sealed update whose delta is this number everywhere."""
     schema = architectures.get(architecture).head_schema
-    arrays = {spec.name: np.zeros(spec.shape, dtype=np.float32) for spec in schema.tensors}
+    arrays = {spec.name: np.full(spec.shape, delta, dtype=np.float32) for spec in schema.tensors}
     fields = envelope.new_header(
         federation_id=manifest.federation_id,
         agent_id=agent.agent_id,

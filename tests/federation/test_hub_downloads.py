@@ -78,6 +78,7 @@ def test_a_range_behind_the_end_cannot_be_served(hub, north, content, wanted):
     answer = head_of(hub, north, Range=wanted)
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+    assert answer.json()["code"] == "range_unsatisfiable"
 
 
 def test_a_download_goes_on_only_while_the_file_is_the_same(hub, north, content):

@@ -89,6 +89,12 @@ def test_a_browser_is_told_to_wait_and_asks_again_by_itself(eight, cast):
     assert body(answer)[:4] == b"\x89HDF"
 
 
+def test_a_program_gets_the_refusal_of_programs_at_either_address(eight, cast):
+    for accept in ("*/*", "application/json"):
+        answer = browser(cast.north_doctor).get(path(version(3), ""), headers={"Accept": accept})
+        assert_refused(answer, 503, "model_not_written")
+
+
 def test_the_page_of_a_version_says_how_its_file_stands(eight, cast):
     page = see(cast.north_doctor, f"/models/{version(3).pk}/")
     assert "Write and download version 3 (.h5)" in page

@@ -132,6 +132,14 @@ def running(slug: str) -> str:
     return str(found.pk) if found else ""
 
 
+def models_unread() -> int:
+    """How many uploaded models no worker has read to the end."""
+    from apps.finetune.models import ModelUpload
+    from apps.finetune.states import MODEL_UPLOAD_LIVE
+
+    return ModelUpload.objects.filter(state__in=MODEL_UPLOAD_LIVE).count()
+
+
 def update_states(run_id: str) -> list[str]:
     """States of all updates to the run's rounds."""
     from apps.federation.models import Update

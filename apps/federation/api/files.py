@@ -5,7 +5,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from apps.federation.pipeline.objects import Stored
@@ -78,7 +78,8 @@ def serve(
     if wanted and request.headers.get("If-Range", etag) == etag:
         span = _span(wanted, size)
         if span is None:
-            return HttpResponse(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+            body = {"code": "range_unsatisfiable", "detail": f"The file has {size} bytes."}
+            return JsonResponse(body, status=416, headers={"ETag": etag, "Content-Range": f"bytes */{size}"})
         first, last = span
     else:
         wanted, first, last = None, 0, size - 1

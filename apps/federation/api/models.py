@@ -1,6 +1,7 @@
 """`GET /api/v1/models/<digest>` (the head, for agents) and `GET /model` (the whole Keras model)."""
 
 import time
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
@@ -9,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from apps.accounts.authentication import PEOPLE, TokenInvalid
 from apps.accounts.models import User
@@ -32,7 +33,14 @@ from hospintel_site.openapi import in_schema, refusals
 
 RETRY_AFTER = "2"
 DOWNLOAD, DOWNLOAD_SECONDS = "version.download", 60
-FILE = (200, "application/octet-stream")
+_BYTES = "application/octet-stream"
+# What files.serve answers, for the OpenAPI document.
+FILE: dict[Any, Any] = {
+    (200, _BYTES): OpenApiTypes.BINARY,
+    (206, _BYTES): OpenApiTypes.BINARY,
+    304: OpenApiResponse(description="Nothing: it is here."),
+    **refusals({416: "range_unsatisfiable"}),
+}
 # Both downloads go on where they were cut off.
 RANGES = [
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range of bytes: answered by 206, or 416."),
@@ -62,7 +70,7 @@ def _head(request: HttpRequest, digest: str) -> Stored:
     extend_schema(
         tags=["Agents"],
         parameters=[OpenApiParameter("digest", str, OpenApiParameter.PATH, description=DIGEST), *RANGES],
-        responses={FILE: OpenApiTypes.BINARY, **agent_refusals({404: "model_unknown", 503: "storage_away"})},
+        responses={**FILE, **agent_refusals({404: "model_unknown", 503: "storage_away"})},
     ),
     [AgentAuthentication],
 )
@@ -151,7 +159,7 @@ def record_download(request: HttpRequest, caller: Agent | User, version: ModelVe
         tags=["Model"],
         parameters=RANGES,
         responses={
-            FILE: OpenApiTypes.BINARY,
+            **FILE,
             **refusals(
                 {
                     401: "login_required token_invalid",

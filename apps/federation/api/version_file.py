@@ -10,7 +10,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 
 from apps.accounts.authentication import PEOPLE
@@ -26,6 +25,7 @@ from apps.federation.pipeline.objects import Stored
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.states import VersionState
 from apps.federation.tasks import enqueue
+from hospintel_site.callers import asks_for_pages
 from hospintel_site.openapi import in_schema, refusals
 
 RETRY_AFTER = 5
@@ -64,7 +64,7 @@ def _refused(request: HttpRequest, version_id: UUID, refusal: Refusal) -> HttpRe
     """Answer a program; or a browser, whose page asks again by itself until the download begins."""
     waits = refusal.status == HTTPStatus.SERVICE_UNAVAILABLE
     later = {"Retry-After": str(RETRY_AFTER)} if waits else {}
-    if not request.accepts("text/html") or request.path.startswith("/api/"):
+    if request.path.startswith("/api/") or not asks_for_pages(request):
         answer: HttpResponse = refusal_json(refusal)
     else:
         later |= {"Refresh": str(RETRY_AFTER)} if waits else {}
@@ -80,7 +80,7 @@ def _refused(request: HttpRequest, version_id: UUID, refusal: Refusal) -> HttpRe
         tags=["Model"],
         parameters=RANGES,
         responses={
-            FILE: OpenApiTypes.BINARY,
+            **FILE,
             **refusals(
                 {
                     401: "login_required token_invalid",

@@ -20,6 +20,7 @@ from apps.federation.pipeline.runs import MAX_ROUNDS
 from apps.federation.views.page import federation_of_the_page, person, show, show_shared
 from apps.federation.visibility import own_hospitals
 from hospintel_core.plan import MOST_EPOCHS, Plan
+from hospintel_site.callers import asks_for_pages
 
 NEWS = 9
 ROUNDS = 8
@@ -29,7 +30,7 @@ ALIVE = {"status": "active", "message": "Secure Federated Learning Server Online
 @require_GET
 def index(request: HttpRequest) -> HttpResponseBase:
     """Show the dashboard to browsers; answer programs as the original Hospintel did."""
-    if "text/html" not in request.headers.get("Accept", ""):
+    if not asks_for_pages(request):
         return JsonResponse(ALIVE)
     return dashboard(request)
 
