@@ -168,7 +168,7 @@ def upload_violations(digest: str) -> list[str]:
     for one in rows:
         entries = AuditEntry.objects.filter(object=f"version:{one.pk}", action="version.propose").count()
         found += [] if entries == 1 else [f"proposed {entries} times"]
-        reject(one, actor=ADMIN)
+        reject(one, actor=ADMIN, reason="chaos")
     return found
 
 
@@ -183,7 +183,9 @@ def use_validation_set(seed: int) -> str:
     from apps.federation.pipeline import validation
     from apps.federation.tasks import enqueue
 
-    admin, _ = User.objects.get_or_create(username="chaos-admin", role=Role.ADMIN)
+    admin = User.objects.filter(username="chaos-admin").first() or User.objects.create_user(
+        "chaos-admin", role=Role.ADMIN
+    )
     files = [("scans.zip", io.BytesIO(validating.zipped(seed=seed)))]
     found, _ = validation.add(admin, Federation.objects.get(pk="brain-mri"), files, label=None)
     enqueue(validation.use(found, actor=ADMIN))

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from looking import browser
 
+from apps.audit.api import transaction
 from apps.federation import parked, tasks
 from apps.federation.models import Attempt, Round, Update
 from apps.federation.pipeline import attempts, counted, tick
@@ -83,6 +84,38 @@ def test_tried_again_it_counts(hub, south, received, clock):
         attempts.retry(row, actor="user:1")
     assert refused.value.code == "step_state"
     hub.finish_honestly(south)
+
+
+def test_a_promised_step_is_begun_by_the_tick_where_its_task_is_lost(hub, received, clock):
+    with transaction():
+        attempts.promise("inspect", [received.pk])
+    assert attempts.due(counted.OF_FEDERATION) == []
+    clock.shift(attempts.LOST_SECONDS + 1)
+    lost = [Next("inspect", received.pk, apart=True)]
+    assert attempts.due(counted.OF_FEDERATION) == lost
+    assert attempts.due(counted.OF_FEDERATION) == []
+    clock.shift(attempts.QUEUED_SECONDS + 1)
+    assert attempts.due(counted.OF_FEDERATION) == lost
+    hub.run(lost)
+    received.refresh_from_db()
+    assert (received.state, Attempt.objects.exists()) == ("ACCEPTED", False)
+
+
+def test_a_promise_that_is_made_while_the_step_is_being_done_is_kept(received):
+    def promised_meanwhile(pk):
+        with transaction():
+            attempts.promise("inspect", [pk])
+
+    attempts.attempt("inspect", received.pk, promised_meanwhile)
+    assert Attempt.objects.get().tries == 0
+
+
+def test_a_parked_step_is_tried_again_although_its_task_is_lost(hub, received, clock):
+    attempts.retry(park("inspect", received.pk, clock), actor="user:1")
+    clock.shift(attempts.LOST_SECONDS + 1)
+    hub.tick()
+    received.refresh_from_db()
+    assert received.state == "ACCEPTED"
 
 
 def test_a_round_does_not_wait_for_an_update_that_nobody_can_inspect(hub, north, south, received, clock):

@@ -14,7 +14,7 @@ from hub_client import HubClient, body
 from apps.audit import export, guards
 from apps.audit.api import deny, record, transaction
 from apps.audit.models import AuditEntry, AuditHead, Checkpoint
-from apps.federation.pipeline import checkpoint
+from apps.federation.pipeline import attempts, checkpoint
 from apps.federation.pipeline.verify_audit import PATIENCE, latest
 
 TOOL = Path(settings.BASE_DIR) / "tools" / "verify_audit_export.py"
@@ -251,6 +251,14 @@ def test_a_verification_whose_worker_died_can_be_asked_for_again(hub, browser, c
     assert "has given no answer" in page.get("/audit/").content.decode()
     page.post("/audit/verify")
     hub.work()
+    assert latest().holds
+
+
+def test_a_verification_whose_task_was_lost_is_done_all_the_same(hub, browser, clock):
+    browser("admin").post("/audit/verify")
+    hub.queued()
+    clock.shift(attempts.LOST_SECONDS + 1)
+    hub.tick()
     assert latest().holds
 
 

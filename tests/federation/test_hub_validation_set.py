@@ -17,10 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hub_client import HubClient
 from hub_driver import assert_refused
+from proposing import proposed
 from validating import LEAST, bring, png, ready_set, zipped
 
-from apps.federation.models import ValidationReport, ValidationScan, ValidationSet
-from apps.federation.pipeline import tick, validation
+from apps.federation.models import Attempt, ValidationReport, ValidationScan, ValidationSet
+from apps.federation.pipeline import attempts, prepare, review, tick, validation
 from apps.federation.pipeline.step import Refusal
 from apps.federation.pipeline.validate import UnusableError, labelled, measure
 from hospintel_core.architectures import CLASSES
@@ -214,6 +215,25 @@ def test_the_tick_has_a_set_prepared_that_no_worker_gives_a_sign_of_life_of(hub,
 
 def step_of(found):
     return validation.Next("prepare_validation", found.pk, apart=True)
+
+
+def test_what_people_look_at_is_measured_although_the_tasks_for_it_are_lost(hub, cast, clock):
+    def later():
+        hub.queued()
+        clock.shift(attempts.LOST_SECONDS + 1)
+        hub.tick()
+        return set(ValidationReport.objects.values_list("version__state", "version__number"))
+
+    found = bring(hub, cast.admin)
+    validation.use(found, actor=cast.admin.actor)
+    prepare.prepare_validation(found.pk)
+    assert later() == {("PUBLISHED", 1)}
+    proposed(hub, cast.north_doctor)
+    assert later() == {("PUBLISHED", 1), ("HELD", None)}
+    review.publish_held(hub.federation.versions.get(state="HELD"), actor=cast.admin.actor)
+    ValidationReport.objects.all().delete()
+    assert later() >= {("PUBLISHED", 2)}
+    assert not Attempt.objects.exists()
 
 
 def test_a_damaged_scan_fails_the_set_and_says_so(hub, cast):

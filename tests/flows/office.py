@@ -49,7 +49,11 @@ def _answer(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     # As before each request: the database may have been started anew since the last question.
     close_old_connections()
-    return function(*args, **kwargs)
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        # Its words can travel between processes; not every exception can, and one that cannot breaks the pool.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def prepare(architecture: str) -> None:

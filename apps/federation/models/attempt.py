@@ -1,4 +1,4 @@
-"""A step that was begun and has not ended well."""
+"""A step that was begun, or promised, and has not ended well."""
 
 import uuid
 
@@ -8,7 +8,8 @@ from django.db import models
 class Attempt(models.Model):
     """How often a step was begun on an object since it last ended well, and which process has it.
 
-    The row is there from the beginning of a step to its good end. `claim` is the hold of the process that has it
+    The row is there from the beginning of a step, or from the promise that it will be done (`tries` is 0 then), to its
+    good end. `claim` is the hold of the process that has it
     (none between two tries), `holder` which process that is, `seen_at` its last sign of life or the moment of the last
     error, `fault` the kind of that error (empty where the process died). What has `parked_at` is begun by nobody until
     an administrator says so.

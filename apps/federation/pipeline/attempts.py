@@ -8,7 +8,7 @@ one step at once, and tells the tick at once where the process that has it is go
 import logging
 import os
 import platform
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -32,7 +32,8 @@ MOST_TRIES = 3
 BEAT_SECONDS, STALE_SECONDS = 5.0, 30
 # After an error the next try waits 15 s, the one after it a minute.
 PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
-QUEUED_SECONDS = 15
+# A promised step that nobody has begun after this lost its task; what was queued is queued again after that.
+LOST_SECONDS, QUEUED_SECONDS = 5, 15
 FORGOTTEN = timedelta(days=1)
 
 
@@ -78,6 +79,27 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
     return following or []
 
 
+def promise(step: str, objects: Iterable[UUID]) -> None:
+    """Have a step done on each object, also if its task is lost: for what no state of the object tells.
+
+    Stands in the transaction that makes the step needed. Whoever is doing the step at that moment loses its hold on it.
+    """
+    rows = [Attempt(step=step, object_id=pk, **_fresh()) for pk in objects]
+    Attempt.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["step", "object_id"], update_fields=list(_fresh())
+    )
+
+
+def _fresh() -> dict[str, object]:
+    unheld = {"tries": 0, "claim": None, "holder": "", "fault": ""}
+    return {**unheld, "seen_at": timezone.now(), "queued_at": None, "parked_at": None}
+
+
+def _is_promised(row: Attempt) -> bool:
+    """Return whether nobody has begun the step yet: an error, or a storage that was away, leaves its name."""
+    return row.tries == 0 and row.claim is None and not row.fault
+
+
 def _held_by(mine: Attempt) -> QuerySet[Attempt]:
     return Attempt.objects.filter(pk=mine.pk, claim=mine.claim)
 
@@ -108,6 +130,8 @@ def _is_free(row: Attempt, now: datetime) -> bool:
     """Return whether a process may begin the step: nobody has it, and the last error is a while ago."""
     if row.parked_at is not None:
         return False
+    if _is_promised(row):
+        return True
     if row.claim is None:
         return now >= row.seen_at + timedelta(seconds=PAUSE_SECONDS * PAUSE_GROWTH ** max(0, row.tries - 1))
     return row.seen_at < now - timedelta(seconds=STALE_SECONDS) or _is_gone(row.holder)
@@ -161,7 +185,7 @@ def retry(row: Attempt, *, actor: str) -> list[Next]:
         Refusal: `step_state` (409) where it is not parked any more.
     """
     with transaction():
-        if not Attempt.objects.filter(pk=row.pk, parked_at__isnull=False).delete()[0]:
+        if not Attempt.objects.filter(pk=row.pk, parked_at__isnull=False).update(**_fresh()):
             raise Refusal("step_state", "This step is being tried again already.", 409)
         obj = f"{KINDS[row.step].about}:{row.object_id}"
         record("step.retry", actor=actor, obj=obj, visibility="admin", step=row.step)
@@ -188,7 +212,9 @@ def due(steps: Collection[str]) -> list[Next]:
     """Return the steps whose process is gone, or whose error is a while ago, each once in a while."""
     now = timezone.now()
     late = Q(queued_at=None) | Q(queued_at__lte=now - timedelta(seconds=QUEUED_SECONDS))
-    free = [row for row in Attempt.objects.filter(late, parked_at=None, step__in=steps) if _is_free(row, now)]
+    rows = Attempt.objects.filter(late, parked_at=None, step__in=steps)
+    lost = now - timedelta(seconds=LOST_SECONDS)
+    free = [row for row in rows if _is_free(row, now) and not (_is_promised(row) and row.seen_at > lost)]
     return [
         Next(row.step, row.object_id, apart=True)  # type: ignore[arg-type]  # a row's step is one of them
         for row in free

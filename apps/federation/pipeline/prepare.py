@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.audit.api import Conflict, advance, transaction
 from apps.federation.models import Federation, ValidationScan, ValidationSet
 from apps.federation.pipeline import storage
+from apps.federation.pipeline.attempts import promise
 from apps.federation.pipeline.base import backbone
 from apps.federation.pipeline.step import Next
 from apps.federation.pipeline.validation import SCANS, end, enough_to_compare, erase_quietly, fail, features_id
@@ -115,6 +116,8 @@ def _put_to_use(found: ValidationSet, made: dict[str, Any]) -> list[Next]:
                 replaced.append(old.pk)
             changes = {**made, "ready_at": timezone.now()}
             advance(found, ValidationState.READY, actor=WORKER, changes=changes, scans=found.total)
+            unmeasured = _shown_versions(found.federation_id)
+            promise("validate", unmeasured)
             reach("prepare.before_commit")
     except Conflict:
         logger.info("validation set %s was deleted, or is another worker's", found.pk)
@@ -122,7 +125,12 @@ def _put_to_use(found: ValidationSet, made: dict[str, Any]) -> list[Next]:
     reach("prepare.committed")
     for pk in replaced:
         erase_quietly(pk)
-    federation = Federation.objects.get(pk=found.federation_id)
+    return [Next("validate", pk) for pk in unmeasured]
+
+
+def _shown_versions(slug: str) -> list[UUID]:
+    """Return the versions whose figures people look at: the current one, and those that wait for review."""
+    federation = Federation.objects.get(pk=slug)
     waiting = federation.versions.filter(state=VersionState.HELD).values_list("pk", flat=True)
     current = [] if federation.current_id is None else [federation.current_id]
-    return [Next("validate", pk) for pk in [*current, *waiting]]
+    return [*current, *waiting]

@@ -12,6 +12,7 @@ from apps.federation.models import Federation, ModelVersion
 from apps.federation.pipeline import storage
 from apps.federation.pipeline.membership import require_member
 from apps.federation.pipeline.step import Next, Refusal
+from apps.federation.pipeline.validation import promise_measured
 from apps.federation.states import VersionState
 from hospintel_core import architectures
 from hospintel_core.errors import ReportError
@@ -89,6 +90,7 @@ def propose(
             advance(version, VersionState.HELD, actor=author.actor, changes={"verdict": verdict}, reason="proposed")
             if also is not None:
                 also(version)
+            promise_measured(federation.pk, [version.pk])
             reach("propose.before_commit")
     except IntegrityError as error:
         if not _waiting(federation, digest):

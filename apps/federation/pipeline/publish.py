@@ -8,6 +8,7 @@ from apps.federation.models import Federation, ModelVersion, Round
 from apps.federation.pipeline.attend import facts_of
 from apps.federation.pipeline.finish import after_end, mark_failed
 from apps.federation.pipeline.step import Next
+from apps.federation.pipeline.validation import promise_measured
 from apps.federation.states import RoundState, RunState, VersionState
 from hospintel_core.failpoints import reach
 
@@ -45,6 +46,7 @@ def publish(version: ModelVersion, *, actor: str, verdict: str = "") -> list[Nex
             for round_ in Round.objects.active().of(federation.pk).select_related("run"):
                 mark_failed(round_, "superseded", actor=actor)
                 following += after_end(round_)
+            promise_measured(federation.pk, [version.pk])
             reach("publish.before_commit")
     except (Conflict, IntegrityError):
         # Somebody else was quicker: with this version, or with the number that it would have got.

@@ -5,7 +5,7 @@ Scans come in any number of pieces; then the set is prepared (`prepare.py`) and 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -19,6 +19,7 @@ from apps.accounts.models import User
 from apps.audit.api import Conflict, advance, record, transaction
 from apps.federation.models import Federation, ValidationScan, ValidationSet
 from apps.federation.pipeline import incoming
+from apps.federation.pipeline.attempts import promise
 from apps.federation.pipeline.step import Next, Refusal
 from apps.federation.pipeline.vault import Vault, VaultError
 from apps.federation.states import VALIDATION_COMING, VALIDATION_LIVE, ValidationState
@@ -67,6 +68,15 @@ def looks(federation_slug: str) -> Looks:
 def enough_to_compare(counts: Mapping[str, int]) -> bool:
     """Return whether a set with so many scans of each class gives a domain check."""
     return min(counts.values()) >= domain.LEAST_OF_CLASS
+
+
+def promise_measured(federation_slug: str, versions: Iterable[UUID]) -> None:
+    """Have versions measured, also if the tasks for it are lost, where there is a set or soon will be one.
+
+    Stands in the transaction that makes them versions people look at.
+    """
+    if ValidationSet.objects.filter(federation=federation_slug, state__in=VALIDATION_LIVE).exists():
+        promise("validate", versions)
 
 
 def coming(federation_slug: str) -> ValidationSet | None:

@@ -12,6 +12,7 @@ from apps.audit.api import moment, record, transaction
 from apps.audit.feed import as_event
 from apps.audit.models import AuditEntry
 from apps.federation.pipeline import keys
+from apps.federation.pipeline.attempts import promise
 from apps.federation.pipeline.step import Next, Refusal
 from hospintel_core.failpoints import reach
 
@@ -51,6 +52,7 @@ def ask(*, actor: str) -> list[Next]:
     asked = uuid.uuid4()
     with transaction():
         record(ASKED, actor=actor, obj=_name(asked), visibility="admin")
+        promise("verify_audit", [asked])
     return [Next("verify_audit", asked)]
 
 
