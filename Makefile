@@ -23,12 +23,14 @@ KILLS ?= 200
 REPEATS ?= 2
 SHORT ?=
 SERVICES ?=
+SECONDS ?= 60
+JOBS ?= 2
 
 # One word for the shell, whatever is in it. 0, no and false mean no.
 quoted = '$(subst ','\'',$(1))'
 yes = $(filter-out 0 no false,$(1))
 
-.PHONY: help demo run test test-processes test-browser test-services chaos guards lint docs wheel bench screenshots clean lock
+.PHONY: help demo run test test-processes test-browser test-services chaos guards fuzz lint docs wheel bench screenshots clean lock
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -45,6 +47,10 @@ $(VENV)/.hub: requirements/hub.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@ $(VENV)/.hub
+
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/fuzz.txt
+	@touch $@
 
 demo: $(VENV)/.hub ## hospitals train one model together (HOSPITALS ROUNDS EPOCHS DATA TEST ALPHA SEED PORT EXIT=1 SMOKE=1)
 	@$(PY) -m hospintel_site.demo --hospitals $(HOSPITALS) --rounds $(ROUNDS) --epochs $(EPOCHS) --alpha $(ALPHA) --seed $(SEED) --port $(PORT) \
@@ -82,6 +88,9 @@ test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, w
 guards: $(VENV)/.dev ## take each guard out of a copy of the tree and see that its test fails
 	@$(PY) -m tools.guards
 
+fuzz: $(VENV)/.fuzz ## made-up bytes for every parser of bytes from outside (SECONDS each, JOBS at a time); finds in var/fuzz
+	@$(PY) tests/fuzz/fuzz_run.py --seconds $(SECONDS) --jobs $(JOBS)
+
 lint: $(VENV)/.dev ## format, lint, types, migrations, settings
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -109,7 +118,8 @@ screenshots: $(VENV)/.dev ## pictures of every page, in docs/images (needs Chrom
 	@$(PY) -m tools.screenshots
 
 lock: $(VENV)/.dev ## resolve the requirements anew (needs uv)
-	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev"; do \
+	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev" \
+		"fuzz:--extra hub --extra imagenet --extra dev --extra fuzz"; do \
 		rm -f requirements/$${set%%:*}.txt; \
 		uv pip compile pyproject.toml $${set#*:} --generate-hashes --universal --python-version 3.11 --no-annotate --quiet \
 			--no-emit-index-url --custom-compile-command "make lock" --output-file requirements/$${set%%:*}.txt || exit 1; done

@@ -224,7 +224,7 @@ def load_config(home: Home) -> Config:
         ) from error
     except PermissionError as error:
         raise _not_mine(home.config) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _broken(f"it cannot be read: {error}") from error
     return _parse(values)
 

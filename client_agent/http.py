@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import responses as phrases
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -350,9 +351,11 @@ def _raise_for_status(answer: Answer) -> None:
     code, detail = body.get("code"), body.get("detail")
     known = isinstance(code, str) and isinstance(detail, str)
     if status in _BUSY and not (known and code == "too_many_attempts"):
-        detail = printable(str(detail)) if known else HTTPStatus(status).phrase
+        detail = printable(str(detail)) if known else phrases.get(status, "")
         raise HubUnreachableError(
-            "hub_busy", f"the hub cannot answer now: {status} {detail}", retry_after=_retry_after(answer.headers)
+            "hub_busy",
+            f"the hub cannot answer now: {status} {detail}".rstrip(),
+            retry_after=_retry_after(answer.headers),
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         raise _proxy_wants_password(Route())

@@ -167,6 +167,7 @@ def _checked_name(number: int, entry: zipfile.ZipInfo) -> PurePosixPath:
     is_link = stat.S_ISLNK(entry.external_attr >> 16)
     # orig_filename: zipfile cuts a name at its first NUL byte.
     is_odd = any(character in entry.orig_filename for character in "\\:\0")
-    if is_link or is_odd or path.is_absolute() or ".." in path.parts:
-        raise DatasetError("unsafe_entry", f"Entry {number} of the zip file is a link or has an unsafe name.")
+    is_nothing = not name or (not path.parts and not entry.is_dir())
+    if is_link or is_odd or is_nothing or path.is_absolute() or ".." in path.parts:
+        raise DatasetError("unsafe_entry", f"Entry {number} of the zip file is a link, or has an unsafe name or none.")
     return path

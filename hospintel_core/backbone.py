@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hospintel_core.architectures import Architecture
-from hospintel_core.errors import BaseWeightsError, WeightsError
+from hospintel_core.errors import BaseWeightsError
 from hospintel_core.weights import Schema, TensorSpec, loads
 
 Floats = npt.NDArray[np.float32]
@@ -224,7 +224,9 @@ def _read_file(path: Path) -> list[Floats]:
             return [found[f"{name}/{part}"] for name, _, _ in VGG16_CONVOLUTIONS for part in ("kernel", "bias")]
         with h5py.File(path, "r") as file:
             return _read_keras_file(file)
-    except (OSError, KeyError, ValueError, WeightsError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # h5py turns HDF5's own errors into errors of many kinds, and a file may be built oddly.
         detail = f"{path.name} cannot be read as VGG16 weights: it must be a Keras .h5 or a .safetensors file."
         raise BaseWeightsError("base_weights_unreadable", detail, _FOUR_WAYS) from error
 

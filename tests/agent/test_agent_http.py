@@ -212,7 +212,7 @@ def test_a_refusal_that_is_not_the_hub_s_hints_at_the_proxy(http: Http, hub: Hub
     assert "proxy" in caught.value.hint
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 507])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 507, 520])
 def test_answers_that_mean_not_now_can_be_tried_again(http: Http, hub: HubDouble, status: int) -> None:
     hub.inject("GET", "/healthz", busy(status, "3"))
     with pytest.raises(HubUnreachableError) as caught:

@@ -182,6 +182,13 @@ def test_a_keras_file_without_a_layer_or_with_a_doubtful_one_is_refused(tmp_path
     assert code_of(path) == code_of(Path(doubtful)) == "base_weights_unreadable"
 
 
+def test_a_keras_file_with_an_array_in_a_layer_s_place_is_refused(tmp_path):
+    path = tmp_path / "odd.h5"
+    with h5py.File(path, "w") as file:
+        file["model_weights/block1_conv1"] = np.zeros(3, np.float32)
+    assert code_of(path) == "base_weights_unreadable"
+
+
 def test_a_damaged_package_file_is_refused(tmp_path, monkeypatch):
     package = tmp_path / "broken_weights-1.dist-info"
     package.mkdir()

@@ -39,6 +39,14 @@ def twice():
     return buffer.getvalue()
 
 
+def nameless():
+    """A zip file whose list has the only entry's name as one that is empty, and its letter as something extra."""
+    found = bytearray(zipped({"X": b"x"}))
+    at = found.index(b"PK\x01\x02") + 28
+    found[at : at + 4] = struct.pack("<HH", 0, 1)
+    return bytes(found)
+
+
 def many(count):
     return zipped({f"glioma/{number}.png": b"" for number in range(count)})
 
@@ -97,6 +105,8 @@ WHOLE = {
     "a drive": ("unsafe_entry", lambda: with_entry("C:/SECRET.png")),
     "another system's slashes": ("unsafe_entry", lambda: with_entry("glioma\\..\\SECRET.png")),
     "a name with a NUL": ("unsafe_entry", lambda: zipped({"glioma/a.pngXb": b"x"}).replace(b"pngXb", b"png\0b")),
+    "no name": ("unsafe_entry", nameless),
+    "the name of this folder": ("unsafe_entry", lambda: with_entry(".")),
     "a link": ("unsafe_entry", lambda: with_entry("glioma/SECRET.png", b"/etc/passwd", **LINK)),
     "the same name twice": ("duplicate_entry", twice),
     "the same name spelled twice": ("duplicate_entry", lambda: with_entry("glioma//a.png")),

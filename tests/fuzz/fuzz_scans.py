@@ -1,0 +1,96 @@
+"""Scans that doctors and hospitals bring: PNG, JPEG, DICOM, and zip files of them."""
+
+import io
+import struct
+import zipfile
+
+import dicom_files
+import numpy as np
+from fuzz_parsers import Parser
+from PIL import Image
+
+from hospintel_core import architectures, bundle, dicom_codecs, intake
+from hospintel_core.dicom_codecs import DECODERS, Layout
+from hospintel_core.errors import DatasetError, DicomError, ImageError
+
+CLASSES = architectures.get("pixels-head16").class_names
+LAYOUT = Layout(rows=8, columns=8, allocated=16, stored=12, signed=False)
+SYNTAXES = sorted(DECODERS)
+
+
+def picture(form: str, mode: str = "L", size: int = 12, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((size, size)).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def dicom(**options: object) -> bytes:
+    return dicom_files.dicom(np.arange(64, dtype=np.uint16).reshape(8, 8) * 60, stored=12, **options)
+
+
+def pictures() -> list[bytes]:
+    return [
+        picture("PNG"),
+        picture("PNG", "P"),
+        picture("PNG", "RGBA"),
+        picture("PNG", "I;16"),
+        picture("JPEG"),
+        picture("JPEG", "RGB", progressive=True),
+    ]
+
+
+def dicoms() -> list[bytes]:
+    return [
+        dicom(),
+        dicom(WindowCenter=["900"], WindowWidth=["700"], RescaleSlope="2", RescaleIntercept="-100"),
+        dicom(PhotometricInterpretation="MONOCHROME1", NumberOfFrames="1"),
+        dicom_files.raw(*dicom_files.grey_header(), dicom_files.pixels_of(bytes(12))),
+    ]
+
+
+def zipped() -> list[bytes]:
+    found = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            archive.writestr(f"all/{CLASSES[0]}/a.png", picture("PNG", size=4))
+            archive.writestr(f"all/{CLASSES[1]}/b.dcm", dicom())
+            archive.writestr("all/.DS_Store", b"x")
+        found.append(buffer.getvalue())
+    return found
+
+
+def read_scan(data: bytes) -> None:
+    found = intake.read_scan("scan.png", data)
+    again = intake.read_scan("again.png", found.png)
+    assert (again.digest, again.width, again.height) == (found.digest, found.width, found.height)
+
+
+def read_bundle(data: bytes) -> None:
+    with bundle.read_bundle(data, CLASSES) as entries:
+        for entry in entries:
+            assert 1 <= entry.number <= bundle.MAX_ENTRIES
+
+
+def read_stream(data: bytes) -> None:
+    """What is read of a compressed picture before a decoder, in a process of its own, gets it."""
+    syntax = SYNTAXES[data[0] % len(SYNTAXES)] if data else SYNTAXES[0]
+    dicom_codecs._check_stream(syntax, data[1:], LAYOUT)
+
+
+def streams() -> list[bytes]:
+    """The head of a stream of each kind, under each transfer syntax: each is right for some of them."""
+    size = struct.pack(">BHHB", 12, LAYOUT.rows, LAYOUT.columns, 1)
+    heads = [b"\xff\xd8\xff" + kind + b"\0\x0b" + size + bytes(4) for kind in (b"\xc0", b"\xc3", b"\xf7")]
+    heads.append(b"\xff\x4f\xff\x51" + struct.pack(">HHIIII16xHB", 41, 0, LAYOUT.columns, LAYOUT.rows, 0, 0, 1, 11))
+    plane = b"\xc1\0"  # 64 times the same byte
+    heads.append(struct.pack("<16I", 2, 64, 64 + len(plane), *[0] * 13) + plane * 2)
+    return [bytes([number]) + head for number in range(len(SYNTAXES)) for head in heads]
+
+
+FAMILY = {
+    "PNG and JPEG": Parser(read_scan, (ImageError,), pictures),
+    "DICOM": Parser(read_scan, (ImageError,), dicoms),
+    "compressed DICOM": Parser(read_stream, (DicomError,), streams),
+    "zip of scans": Parser(read_bundle, (DatasetError,), zipped),
+}
