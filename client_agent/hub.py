@@ -221,7 +221,7 @@ class Hub:
         answer = self.http.call("GET", f"{API}rounds/{round_id}/update", params=params, timeout=wait + ANSWER_TIMEOUT)
         found = answer.json()
         state = found.get("state")
-        if state is not None and state not in LIVE | {"REFUSED"}:
+        if state is not None and not (isinstance(state, str) and state in LIVE | {"REFUSED"}):
             raise malformed("unknown update state")
         return UpdateStatus(
             state=state,

@@ -4,6 +4,7 @@ import hashlib
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import certificates
 import pytest
@@ -14,6 +15,7 @@ from proxy_double import ProxyDouble
 from client_agent import __version__
 from client_agent.errors import HubRefusedError, HubUnreachableError, SetupError, UntrustedError
 from client_agent.http import Http
+from client_agent.hub import Hub
 from client_agent.route import check_hub_url, is_loopback, tls_context
 
 
@@ -251,6 +253,15 @@ def test_retry_after_may_be_seconds_or_a_date(http: Http, hub: HubDouble, value:
     with pytest.raises(HubUnreachableError) as caught:
         http.call("GET", "/healthz")
     assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("state", ["GONE", {}, [], 1])
+def test_a_state_that_no_update_has_is_not_believed(http: Http, hub: HubDouble, state: object) -> None:
+    told = {"state": state, "received": 1, "attempts_left": 1, "round_state": "COLLECTING"}
+    hub.inject("GET", "/update", answer(200, told))
+    with pytest.raises(UntrustedError) as caught:
+        Hub(http).update(UUID(int=1))
+    assert caught.value.code == "answer_malformed"
 
 
 @pytest.mark.parametrize("body", [b"<html></html>", b"[1]", b"", b"\xff", b"[" * 100_000])

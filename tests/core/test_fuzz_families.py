@@ -7,12 +7,12 @@ import sys
 
 import fuzz_run
 import pytest
-from fuzz_parsers import Parser, corpus, take
+from fuzz_parsers import FAMILIES, Parser, corpus, take
 
 DAMAGED = 60
 
 
-@pytest.fixture(params=fuzz_run.FAMILIES)
+@pytest.fixture(params=list(FAMILIES))
 def family(request):
     return importlib.import_module(f"fuzz_{request.param}").FAMILY
 
@@ -41,7 +41,7 @@ def test_what_no_parser_may_raise_is_not_swallowed():
 
 
 def test_no_parser_needs_tensorflow():
-    names = ", ".join(f"fuzz_{name}" for name in fuzz_run.FAMILIES)
+    names = ", ".join(f"fuzz_{name}" for name in FAMILIES)
     environment = fuzz_run.environment() | {"DJANGO_SETTINGS_MODULE": "hospintel_site.settings"}
     code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=240)

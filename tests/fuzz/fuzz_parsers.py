@@ -10,6 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# Each family, and whose branches guide it; to watch all of the hub would take longer than to start it.
+FAMILIES = {
+    "updates": ("hospintel_core",),
+    "models": ("hospintel_core",),
+    "scans": ("hospintel_core",),
+    "answers": ("hospintel_core", "client_agent"),
+    "requests": (
+        "hospintel_core",
+        "hospintel_site",
+        "apps.federation.api",
+        "apps.finetune.api",
+        "apps.federation.live",
+    ),
+    "audits": ("hospintel_core", "apps.audit.verify", "apps.audit.chain", "tools"),
+}
+
 
 @dataclass(frozen=True)
 class Parser:

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuzz_parsers import FAMILIES
+
 ROOT = Path(__file__).resolve().parents[2]
-FAMILIES = ("updates", "models", "scans", "answers", "requests", "audits")
 MEMORY_MB, INPUT_SECONDS, MOST_BYTES = 2048, 25, 64 * 1024
 # To start, to read what there is, to end.
 START_SECONDS = 240

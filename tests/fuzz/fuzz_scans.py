@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+import zlib
 
 import dicom_files
 import numpy as np
@@ -15,6 +16,7 @@ from hospintel_core.errors import DatasetError, DicomError, ImageError
 
 CLASSES = architectures.get("pixels-head16").class_names
 LAYOUT = Layout(rows=8, columns=8, allocated=16, stored=12, signed=False)
+PNG = b"\x89PNG\r\n\x1a\n"
 SYNTAXES = sorted(DECODERS)
 
 
@@ -60,8 +62,20 @@ def zipped() -> list[bytes]:
     return found
 
 
+def repaired(data: bytes) -> bytes:
+    """A PNG whose chunks have the right checksums: decoders look at what is in them only then."""
+    found, at = bytearray(data), len(PNG)
+    while data.startswith(PNG) and at + 12 <= len(found):
+        end = at + 8 + int.from_bytes(found[at : at + 4], "big")
+        if end + 4 > len(found):
+            break
+        found[end : end + 4] = zlib.crc32(found[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(found)
+
+
 def read_scan(data: bytes) -> None:
-    found = intake.read_scan("scan.png", data)
+    found = intake.read_scan("scan.png", repaired(data))
     again = intake.read_scan("again.png", found.png)
     assert (again.digest, again.width, again.height) == (found.digest, found.width, found.height)
 
