@@ -1,7 +1,6 @@
 """The hub's REST calls, typed: what goes out is built here and what comes back is checked here."""
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -300,7 +299,7 @@ def _uuid(found: dict[str, Any], name: str) -> UUID:
 def _bytes(found: dict[str, Any], name: str) -> bytes:
     try:
         return base64.b64decode(_text(found, name), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise malformed(f"{name} is not base64") from error
 
 

@@ -192,6 +192,7 @@ def _enrolment_of(key: Ed25519PrivateKey) -> dict[str, str]:
         {"token": ""},
         {"token": "two\r\nlines of sixteen"},
         {"hub_identity": "!"},
+        {"hub_identity": "\u00e9"},
         {"hub_identity": "AAAA"},
         {"federations": "brain-mri"},
         {"hospital": None},

@@ -32,6 +32,34 @@ def weights_only() -> bytes:
     return buffer.getvalue()
 
 
+def odd(name: str, **dataset: object) -> bytes:
+    """A whole model, one of whose arrays is something else: refused late."""
+    path = FOLDER / f"{name}.h5"
+    path.write_bytes(whole())
+    at = f"model_weights/{PIXELS.layers[0].name}/hospintel/{PIXELS.layers[0].name}/bias"
+    with h5py.File(path, "a") as file:
+        values = file[at][()]
+        del file[at]
+        if name == "linked":
+            file[at] = h5py.SoftLink("/model_weights")
+        elif name == "group":
+            file.create_group(at)
+        else:
+            file.create_dataset(at, **{"data": values} | dataset)
+    return path.read_bytes()
+
+
+def odd_ones() -> list[bytes]:
+    return [
+        odd("linked"),
+        odd("group"),
+        odd("packed", compression="gzip"),
+        odd("doubles", dtype="<f8"),
+        odd("infinite", data=np.full(PIXELS.layers[0].units, np.inf, np.float32)),
+        odd("short", data=np.zeros(1, np.float32)),
+    ]
+
+
 def keras(method: int) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
@@ -72,7 +100,7 @@ FAMILY = {
     "uploaded model": Parser(
         read_upload,
         (ModelFileError,),
-        lambda: [whole(), weights_only(), keras(zipfile.ZIP_STORED), keras(zipfile.ZIP_DEFLATED)],
+        lambda: [whole(), weights_only(), keras(zipfile.ZIP_STORED), keras(zipfile.ZIP_DEFLATED), *odd_ones()],
     ),
     "base weights": Parser(read_base, (BaseWeightsError,), lambda: [small_base(), whole()]),
 }

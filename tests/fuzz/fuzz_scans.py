@@ -9,6 +9,9 @@ import dicom_files
 import numpy as np
 from fuzz_parsers import Parser
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from hospintel_core import architectures, bundle, dicom_codecs, intake
 from hospintel_core.dicom_codecs import DECODERS, Layout
@@ -41,8 +44,33 @@ def pictures() -> list[bytes]:
     ]
 
 
+def table(first: int) -> Dataset:
+    """A look-up table of 16 entries, as it stands in a sequence."""
+    found = Dataset()
+    found.add_new("LUTDescriptor", "US", [16, first, 16])
+    found.add_new("LUTData", "OW", np.arange(0, 65536, 4096, dtype="<u2").tobytes())
+    return found
+
+
+def squeezed(syntax: str) -> bytes:
+    """A picture that is decoded in this process: RLE by pydicom, JPEG by Pillow."""
+    found = dicom_files.dataset(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3)
+    if syntax == RLELossless:
+        found.compress(RLELossless)
+        return dicom_files.encode(found)
+    found.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    found.add_new("PixelData", "OB", encapsulate([picture("JPEG", size=8)]))
+    found["PixelData"].is_undefined_length = True
+    return dicom_files.encode(found)
+
+
 def dicoms() -> list[bytes]:
     return [
+        dicom(VOILUTSequence=[table(100)]),
+        dicom(ModalityLUTSequence=[table(0)], VOILUTFunction="SIGMOID", WindowCenter=["9"], WindowWidth=["7"]),
+        dicom(PixelPaddingValue=0, BurnedInAnnotation="NO", syntax=ImplicitVRLittleEndian),
+        squeezed(RLELossless),
+        squeezed(JPEGBaseline8Bit),
         dicom(),
         dicom(WindowCenter=["900"], WindowWidth=["700"], RescaleSlope="2", RescaleIntercept="-100"),
         dicom(PhotometricInterpretation="MONOCHROME1", NumberOfFrames="1"),

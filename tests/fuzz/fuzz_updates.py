@@ -30,6 +30,16 @@ def read_payload(data: bytes) -> None:
     read_report(metadata.get("report", "").encode())
 
 
+def read_header(data: bytes) -> None:
+    """Any header before as many bytes as the arrays have: its length is right, whatever it says."""
+    read_payload(len(data).to_bytes(8, "little") + data + bytes(CODEC.wire_schema(HEAD).nbytes))
+
+
+def header() -> bytes:
+    whole = payload()
+    return whole[8 : 8 + int.from_bytes(whole[:8], "little")]
+
+
 def read_envelope(data: bytes) -> None:
     """As it came, and with a signature that holds: what lies behind it is looked at only then."""
     for sealed in (data, resign(data)):
@@ -61,6 +71,7 @@ FAMILY = {
     "header": Parser(envelope.parse_header, (EnvelopeError,), lambda: [seal(b"")[:192]]),
     "envelope": Parser(read_envelope, (EnvelopeError,), lambda: [seal(b""), seal(payload()), seal(b"a" * 20_000)]),
     "payload": Parser(read_payload, INSIDE, lambda: [payload()]),
+    "header of a payload": Parser(read_header, INSIDE, lambda: [header()]),
     "sealed payload": Parser(read_sealed_payload, INSIDE, lambda: [payload()]),
     "report": Parser(read_report, INSIDE, lambda: [REPORT.to_json().encode()]),
     "strict JSON": Parser(
