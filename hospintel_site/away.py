@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from apps.federation.pipeline.objects import StorageAwayError
-from hospintel_site.errors import storage_away
+from hospintel_site.errors import STORAGE_AWAY, away
 
 logger = logging.getLogger(__name__)
 
@@ -19,4 +19,4 @@ class StorageAway(MiddlewareMixin):
         if not isinstance(exception, StorageAwayError):
             return None
         logger.error("%s", exception.strerror)
-        return storage_away(request)
+        return away(request, STORAGE_AWAY)

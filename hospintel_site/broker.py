@@ -52,8 +52,10 @@ class Transport(filesystem.Transport):
 
 
 def register() -> None:
-    """Make `folder://` known to kombu."""
+    """Make our brokers known to kombu."""
     TRANSPORT_ALIASES[SCHEME] = "hospintel_site.broker:Transport"
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = "hospintel_site.redis_broker:Transport"
 
 
 def waiting() -> dict[str, int]:

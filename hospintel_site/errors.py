@@ -1,10 +1,13 @@
 """The answers to requests that no view takes: JSON for programs, a page for people, and nothing of the inside."""
 
+import sqlite3
+import sys
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import TooManyFilesSent
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
@@ -12,15 +15,28 @@ from hospintel_site.bodies import FULL_CODE, FULL_DETAIL
 from hospintel_site.callers import asks_for_pages
 from hospintel_site.uploads import NoRoomError
 
-STORAGE_SECONDS = "5"
+AWAY_SECONDS = "5"
+STORAGE_AWAY, DATABASE_AWAY = "storage_away", "database_away"
 _TEXTS = {
     400: ("bad_request", "The request cannot be understood."),
     403: ("permission_denied", "You may not do this."),
     404: ("not_found", "Not found."),
     507: (FULL_CODE, FULL_DETAIL),
-    503: ("storage_away", "The hub's storage does not answer now. Nothing is lost; try again in a moment."),
     500: ("internal_error", "Something went wrong on our side. It has been logged."),
 }
+_AWAY = {
+    STORAGE_AWAY: "The hub's storage does not answer now. Nothing is lost; try again in a moment.",
+    DATABASE_AWAY: "The hub's database does not answer now. Nothing is lost; try again in a moment.",
+}
+# Of SQLite's OperationalErrors those that pass: it is locked, or its disk is full or broken. The others are our fault.
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_PRIMARY = 0xFF  # of an extended code
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -44,14 +60,14 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500."""
-    return _answer(request, 500)
+    """Answer 500; 503 where what failed is the database, in a view or on the way to it, so that callers come back."""
+    return away(request, DATABASE_AWAY) if _database_is_away(sys.exception()) else _answer(request, 500)
 
 
-def storage_away(request: HttpRequest) -> HttpResponse:
-    """Answer 503 where the files cannot be reached; with a page to a browser alone: programs call the root as well."""
-    answer = _answer(request, 503) if asks_for_pages(request) else _json(503)
-    answer.headers["Retry-After"] = STORAGE_SECONDS
+def away(request: HttpRequest, code: str) -> HttpResponse:
+    """Answer 503 where storage or database cannot be reached; with a page to browsers alone: programs call the root."""
+    answer = _answer(request, 503, _AWAY[code], code)
+    answer.headers["Retry-After"] = AWAY_SECONDS
     return answer
 
 
@@ -60,15 +76,20 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noq
     return _answer(request, 403, "This form has expired. Go back, reload the page and send it again.")
 
 
-def _json(status: int, detail: str = "") -> HttpResponse:
-    code, text = _TEXTS[status]
-    return JsonResponse({"code": code, "detail": detail or text}, status=status)
+def _database_is_away(error: BaseException | None) -> bool:
+    """Return whether an error is the database's that does not answer now: its line, a restart, a lock, a full disk."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    cause = error.__cause__
+    return not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode & _PRIMARY in _PASSING
 
 
-def _answer(request: HttpRequest, status: int, detail: str = "") -> HttpResponse:
-    detail = detail or _TEXTS[status][1]
+def _answer(request: HttpRequest, status: int, detail: str = "", code: str = "") -> HttpResponse:
+    if not code:
+        code, text = _TEXTS[status]
+        detail = detail or text
     if request.path.startswith("/api/") or not asks_for_pages(request):
-        return _json(status, detail)
+        return JsonResponse({"code": code, "detail": detail}, status=status)
     context: dict[str, Any] = {"status": status, "detail": detail}
     # Without the request, whose user would be read from a database that may be what has failed.
     page = render_to_string("error.html", context, None if status >= HTTPStatus.INTERNAL_SERVER_ERROR else request)

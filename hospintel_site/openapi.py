@@ -19,7 +19,8 @@ way; a browser comes with its session and, for anything but GET, its CSRF token.
 **Errors** are `{"code", "detail"}` with a status: `code` is stable, `detail` is a sentence. All cryptographic refusals
 are `update_refused` or `report_refused`; which check failed is in the audit. A body that is too large or too slow is
 answered before the application sees it: 413 `body_too_large`, 408 `request_too_slow`; while many large files come in at
-once, others are 503 `hub_busy`.
+once, others are 503 `hub_busy`. While the database does not answer, any call may be 503 `database_away` with
+Retry-After: it can be made again as it was.
 
 **Live.** `/ws/events/` sends what `GET /api/v1/events` lists as it happens, to signed-in people, from pages of the same
 origin.

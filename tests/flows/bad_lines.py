@@ -2,6 +2,7 @@
 
 uploads   so many uploads, each sent one to five times from eight threads over lines that break at any byte
 rounds    rounds of agents whose lines to the hub are slow, break, fall silent and lie
+services  the same while the hub's own lines to PostgreSQL and Redis break and fall silent too
 """
 
 import argparse
@@ -110,14 +111,19 @@ def draw(folder: Path, agents: int) -> list[Path]:
 
 
 def show_run(hub: Hub, federation: Federation, rounds: int) -> None:
-    run = federation.run(rounds=rounds)
-    while hub.ask(office.run_state, run) not in {"DONE", "PAUSED", "ABORTED"}:
-        time.sleep(1)
+    run, shown = federation.run(rounds=rounds), 0
     print("| round | attempt | state | updates | seconds | past the deadline |\n| --- | --- | --- | --- | --- | --- |")
-    for one, took in zip(federation.rounds(run), hub.ask(crowd.times, run), strict=True):
-        late = max(0.0, took["late"])
-        figures = (one["number"], one["attempt"], one["state"], len(one["updates"]), f"{took['seconds']:.0f}", late)
-        print("|", " | ".join(map(str, figures)), "|")
+    while True:
+        over = hub.ask(office.run_state, run) in {"DONE", "PAUSED", "ABORTED"}
+        ended = hub.ask(crowd.times, run)
+        for one, took in list(zip(federation.rounds(run), ended, strict=False))[shown:]:
+            late = max(0.0, took["late"])
+            figures = (one["number"], one["attempt"], one["state"], len(one["updates"]), f"{took['seconds']:.0f}", late)
+            print("|", " | ".join(map(str, figures)), "|", flush=True)
+        shown = len(ended)
+        if over:
+            break
+        time.sleep(1)
     told = waits(federation)
     print(f"failures told by agents: {dict(Counter(code for code, _ in told))}")
     print(f"longest wait after one: {max((seconds for _, seconds in told), default=0.0):.1f} s")
@@ -146,18 +152,17 @@ def on_services(folder: Path) -> Iterator[tuple[Hub, dict[str, FaultProxy]]]:
 
 
 def show_services(folder: Path, rounds: int, agents: int) -> None:
-    with on_services(folder) as (hub, lines):
-        federation = Federation(hub, "rounds", draw(folder, agents), deadline=DEADLINE)
-        try:
-            federation.until_online()
-            print(f"{WORN}; deadline {DEADLINE} s")
-            for name, line in lines.items():
-                line.become(WORN[name])
-            show_run(hub, federation, rounds)
-            for name, line in lines.items():
-                print(f"what the lines to the {name} did: {dict(line.happened)}")
-        finally:
-            federation.close()
+    scans = draw(folder, agents)
+    with (
+        on_services(folder) as (hub, lines),
+        behind(hub, "rounds", scans, FOUL, deadline=DEADLINE) as (federation, agents_line),
+    ):
+        print(f"agents: {FOUL}; {WORN}; deadline {DEADLINE} s")
+        for name, line in lines.items():
+            line.become(WORN[name])
+        show_run(hub, federation, rounds)
+        for name, line in {"hub": agents_line, **lines}.items():
+            print(f"what the lines to the {name} did: {dict(line.happened)}")
 
 
 def main() -> None:

@@ -38,13 +38,14 @@ def kept(round_id: str) -> list[tuple[str, str, str]]:
 
 
 def times(run_id: str) -> list[dict[str, Any]]:
-    """Of each round: seconds from its opening to its end, and how many its closing was past the deadline."""
+    """Of each round that has ended: seconds from its opening to its end, and how many that was past the deadline."""
     from datetime import timedelta
 
     from apps.federation.models import Round
 
     found = []
-    for round_ in Round.objects.filter(run=run_id).select_related("run__federation").order_by("opened_at"):
+    ended = Round.objects.filter(run=run_id, ended_at__isnull=False)
+    for round_ in ended.select_related("run__federation").order_by("opened_at"):
         # A round that failed before any update came in has no deadline that it could be late for.
         deadline = (round_.first_accepted_at or round_.ended_at) + timedelta(seconds=round_.run.federation.deadline)
         found.append(
