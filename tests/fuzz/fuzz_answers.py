@@ -109,6 +109,22 @@ def read_task(data: bytes) -> None:
     open_task(SignedManifest(data, signature, signing.key_id(KEY.public_key())), CONFIG, NOW_MS)
 
 
+def chain() -> dict[str, list[dict[str, str]]]:
+    """The pinned identity and one that it signed, the newest first."""
+    newer = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33))).public_key()
+    signature = signing.sign(signing.DOMAIN_IDENTITY, identity.pem_of(newer).encode(), KEY)
+    second = identity.Link(newer, signing.key_id(KEY.public_key()), signature)
+    return {"chain": [second.to_wire(), identity.Link(KEY.public_key(), b"", b"").to_wire()]}
+
+
+def read_chain(data: bytes) -> None:
+    """The hub's identities, and whether they lead from the pinned one to each of them."""
+    links = Hub(Line(Answer(200, {}, data))).identities()  # type: ignore[arg-type] # as above
+    for link in links:
+        found = identity.follow(KEY.public_key(), links, link.kid)
+        assert found is None or signing.key_id(found) == link.kid
+
+
 def read_config(data: bytes) -> None:
     HOME.config.write_bytes(data)
     HOME.config.chmod(0o600)
@@ -124,7 +140,6 @@ def read_orders(data: bytes) -> None:
 
 
 def answers() -> list[bytes]:
-    chain = {"chain": [identity.Link(KEY.public_key(), b"", b"").to_wire()]}
     status = {"state": "ACCEPTED", "code": "", "detail": "", "received": 5, "attempts_left": 3}
     enrolled = {
         "agent_id": str(UUID(int=2)),
@@ -136,7 +151,7 @@ def answers() -> list[bytes]:
     }
     bodies: list[dict[str, Any]] = [
         {"status": "ok"},
-        chain,
+        chain(),
         sign_manifest(manifest(), KEY).to_wire(),
         {**status, "round_state": "COLLECTING", "round_reason": ""},
         {"received": 8},
@@ -163,6 +178,7 @@ def config() -> list[bytes]:
 
 FAMILY = {
     "the hub's answers": Parser(read_answer, (AgentError, CoreError), answers),
+    "identities": Parser(read_chain, (AgentError, CoreError), lambda: [json.dumps(chain()).encode()]),
     "signed task": Parser(
         read_task, (AgentError, CoreError), lambda: [manifest().to_bytes(), manifest("evaluate").to_bytes()]
     ),
