@@ -15,6 +15,8 @@ MOST_LARGE = 8
 IN_MEMORY = 256 * KIB
 # What a page may send on its socket, where it has nothing to say.
 SOCKET_BYTES = KIB
+# How long a page's socket may take to open; then it is refused, and the page tries again.
+OPEN_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from twisted.web.http import datetimeToString
 from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, drop, piecewise, room
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
-from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, SOCKET_BYTES, limit_for
-from hospintel_site.sockets import HubSocketFactory
+from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
+from hospintel_site.sockets import SOCKET_LIMITS, HubSocketFactory
 
 logger = logging.getLogger(__name__)
 
@@ -269,8 +269,7 @@ class HubServer(Server):  # type: ignore[misc]
             request_buffer_size=64 * 1024,
             proxy_forwarded_address_header="X-Real-IP" if proxy else None,
             proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy else None,
-            websocket_max_message_size=SOCKET_BYTES,
-            websocket_max_frame_size=SOCKET_BYTES,
+            **SOCKET_LIMITS,
             server_name="hospintel",
         )
         self._bind, self._port, self._tls = bind, port, tls

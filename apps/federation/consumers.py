@@ -8,20 +8,16 @@ by itself.
 import asyncio
 from collections import defaultdict
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth import HASH_SESSION_KEY
-from django.contrib.sessions.models import Session
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import User
-from apps.accounts.roles import may
-from apps.federation.live import group_of, person_group, tailer
-from apps.federation.visibility import visibilities
+from apps.federation.live import person_group, tailer
+from apps.federation.looks import Shown, Standing, look
 
 SIGN_IN_FIRST = 4401
 # Signed in still, with other rights than before: the page has to be asked for anew.
@@ -32,14 +28,6 @@ MOST_SOCKETS = 20
 
 # Weak: a socket that failed without a goodbye does not count for ever.
 _open: defaultdict[int, WeakSet["EventsConsumer"]] = defaultdict(WeakSet)
-
-
-class Standing(NamedTuple):
-    """What a person may read, and until when the session lasts."""
-
-    role: str
-    groups: tuple[str, ...]
-    ends: datetime
 
 
 class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels ships no types
@@ -69,7 +57,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         # First the ear, then the look: nothing that happens to this person meanwhile is missed.
         await tailer.started()
         await self.channel_layer.group_add(person_group(user.pk), self.channel_name)
-        self.standing = await database_sync_to_async(self._look)()
+        self.standing = await self._look()
         if self.standing is None:
             await self.close(SIGN_IN_FIRST)
             return
@@ -115,7 +103,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
         await self._still_may()
 
     async def _still_may(self) -> bool:
-        now = await database_sync_to_async(self._look)()
+        now = await self._look()
         if self.standing is None or now is None:
             await self.close(SIGN_IN_FIRST)
         elif (now.role, now.groups) != (self.standing.role, self.standing.groups):
@@ -131,21 +119,12 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
 
     async def _session_over(self) -> None:
         """Close, unless the session was made to last longer meanwhile."""
-        now = await database_sync_to_async(self._look)()
+        now = await self._look()
         if now is None:
             await self.close(SIGN_IN_FIRST)
         else:
             self._end_with_the_session(now.ends)
 
-    def _look(self) -> Standing | None:
-        """Return what the database says now of the person and the session; None where one of them does not hold."""
+    async def _look(self) -> Standing | None:
         session = self.scope["session"]
-        kept = Session.objects.filter(session_key=session.session_key, expire_date__gt=timezone.now()).first()
-        user = User.objects.filter(pk=self.scope["user"].pk, is_active=True).first()
-        if kept is None or user is None or not may(user, "see_events"):
-            return None
-        if not constant_time_compare(session.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
-            return None
-        allowed = visibilities(user)
-        names = ["admin"] if allowed is None else allowed
-        return Standing(user.role, tuple(group_of(name) for name in names), kept.expire_date)
+        return await look(Shown(session.session_key, self.scope["user"].pk, session.get(HASH_SESSION_KEY, "")))

@@ -1,5 +1,6 @@
 """The hub's web server around a small application: it says how much it received, and streams what is asked for."""
 
+import asyncio
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ from hospintel_site.limits import MOST_CONNECTIONS
 from hospintel_site.server import HubServer, tls_options
 
 BLOCK = b"x" * (1024 * 1024)
+# Longer than Daphne waits by itself.
+LATE_SECONDS = 6.0
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "websocket":
         await receive()
+        if scope["path"] == "/late":
+            await asyncio.sleep(LATE_SECONDS)
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": message["text"].upper()})

@@ -76,6 +76,12 @@ def test_websockets_pass_through(echo: Any):
         assert connection.receive() == "ROUND 7"
 
 
+def test_a_websocket_that_has_to_wait_for_a_busy_hub_opens_all_the_same(echo: Any):
+    connection = WebSocket(echo.port, "/late")
+    with closing(connection.socket):
+        assert connection.status == 101
+
+
 def test_a_websocket_counts_as_a_connection_until_it_ends(start_process: Any):
     process = start_process(["tests/site/echo_server.py", "PORT", "--most-connections", "1"])
     time.sleep(0.2)  # the one that waited for the start is gone
