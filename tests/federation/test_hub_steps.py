@@ -1,6 +1,8 @@
 """Every step is safe to run twice, at any time; what stops half-way is taken up again, and given up by name."""
 
 import logging
+import tracemalloc
+import uuid
 from datetime import timedelta
 
 import on_disk
@@ -14,7 +16,7 @@ from site_agent import SCHEMA, report
 from validating import bring
 
 from apps.federation import tasks
-from apps.federation.models import ModelVersion, Update, ValidationReport, ValidationSet
+from apps.federation.models import ModelVersion, Round, Update, ValidationReport, ValidationSet
 from apps.federation.pipeline import storage, tick, validation
 from apps.federation.pipeline.aggregate import aggregate
 from apps.federation.pipeline.step import Next
@@ -139,6 +141,22 @@ def test_an_aggregation_run_again_gives_the_same_bytes(hub, closed):
     closed.refresh_from_db()
     assert digests == {closed.version.digest}
     assert storage.read_head(closed.version.digest, SCHEMA)
+
+
+def traced(act):
+    """The most memory that something took, in bytes."""
+    tracemalloc.start()
+    act()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_an_aggregation_holds_the_round_once_and_not_once_for_each_update(closed):
+    """With a thousand hospitals the ids of whom a round asks, and the round for each update, would be a million ids."""
+    Round.objects.filter(pk=closed.pk).update(expected=[str(uuid.uuid4()) for _ in range(100_000)])
+    once = traced(lambda: Round.objects.get(pk=closed.pk))
+    assert traced(lambda: aggregate(closed.pk)) < 1.5 * once
 
 
 def later(seconds):

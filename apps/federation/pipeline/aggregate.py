@@ -96,7 +96,8 @@ def aggregate(round_id: UUID) -> list[Next]:
     reach("aggregate.begun")
     federation = round_.run.federation
     schema = architectures.get(federation.architecture).head_schema
-    updates = list(round_.updates.filter(state=UpdateState.ACCEPTED).select_related("round__run__federation", "agent"))
+    # All of this one round: a row of it for each update would hold the ids of all its agents once for each of them.
+    updates = list(round_.updates.filter(state=UpdateState.ACCEPTED).select_related("agent"))
     updates.sort(key=lambda update: str(update.agent_id))
     try:
         base = storage.read_head(round_.base.digest, schema)
