@@ -72,15 +72,21 @@ def create_backup(target: Path) -> dict[str, Member]:
     return members
 
 
-def restore_backup(source: Path, *, force: bool) -> Path | None:
-    """Put a backup in place of what is in HOSPINTEL_VAR. The hub must not run.
+def restore_backup(source: Path | None, *, force: bool) -> Path | None:
+    """Put a backup in place of what is in HOSPINTEL_VAR. The hub must not run. With PostgreSQL others have done it.
 
     Everything is read and checked before anything is replaced. What is there is moved aside (only with `force`), never
     deleted; models go into the bucket, where there is one. Returns the folder that things were moved to, if any. Raises
     BackupError.
     """
     if settings.DATABASE_URL:
-        raise BackupError("The database is PostgreSQL: restore it with pg_restore.")
+        if source is not None:
+            raise BackupError(
+                "The database is PostgreSQL: restore it with pg_restore, then say `restore` with no file."
+            )
+        return None
+    if source is None:
+        raise BackupError("Which backup? Say `restore FILE`.")
     database = Path(connections["default"].settings_dict["NAME"])
     models = Path(settings.MODEL_DIR)
     occupied = [path for path in (database, models, Path(settings.UPLOAD_DIR), settings.QUEUE_DIR) if _in_use(path)]
@@ -90,7 +96,7 @@ def restore_backup(source: Path, *, force: bool) -> Path | None:
         )
     with tempfile.TemporaryDirectory(prefix="restore-", dir=settings.VAR) as scratch:
         folder = Path(scratch)
-        _extract(source, folder)
+        _extract(source.absolute(), folder)
         _check_database(folder / DATABASE)
         if settings.S3 is not None:
             _put_models(folder / MODELS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import TooManyFilesSent
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
@@ -37,6 +37,8 @@ _PASSING = {
     sqlite3.SQLITE_CANTOPEN,
 }
 _PRIMARY = 0xFF  # of an extended code
+# PostgreSQL's word for a transaction whose next statement did not arrive in time.
+_ENDED_WHILE_IDLE = "25P03"
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -78,6 +80,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noq
 
 def _database_is_away(error: BaseException | None) -> bool:
     """Return whether an error is the database's that does not answer now: its line, a restart, a lock, a full disk."""
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) == _ENDED_WHILE_IDLE
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     cause = error.__cause__

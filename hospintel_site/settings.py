@@ -87,9 +87,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
         # Redis hands a message out again after this time: longer than any task may run (checks.py).
         "visibility_timeout": max(LONGEST_JOB_SECONDS, CELERY_TASK_TIME_LIMIT) + 600,
-        # A network that swallows everything must not hold up a request for ever.
+        # A network that swallows everything must not hold up a request for ever, nor a worker that waits for a task:
+        # it asks each second, and takes another connection where nothing has come for so long.
         "socket_connect_timeout": 5,
-        "socket_timeout": 30,
+        "socket_timeout": 10,
+        "health_check_interval": 10,
         "socket_keepalive": True,
     }
     if REDIS_URL

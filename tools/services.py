@@ -201,6 +201,14 @@ def named(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
+def replace_database(url: str) -> None:
+    """Lose a database and create an empty one of its name; whoever is connected is cut off."""
+    with psycopg.connect(named(url, "postgres"), autocommit=True) as connection:
+        name = urlsplit(url).path.strip("/")
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{name}"')
+
+
 def new_queue(url: str) -> str:
     """Return the URL of a database of the same Redis that nobody uses yet."""
     with redis.Redis.from_url(url) as client:

@@ -62,10 +62,10 @@ class Hub:
         self, folder: Path, *, architecture: str = "pixels-head16", desk: Mapping[str, str] | None = None, **more: str
     ) -> None:
         self.folder = folder
-        variables = {**services(), **environment(folder, **more)}
-        self.processes = Processes(folder, ports.any_free("127.0.0.1"), variables, Signals())
+        self.variables = {**services(), **environment(folder, **more)}
+        self.processes = Processes(folder, ports.any_free("127.0.0.1"), self.variables, Signals())
         # Whoever tests asks there what has become of it: nothing happens to them at a failpoint.
-        self.ask = Office({**{name: value for name, value in variables.items() if name != FOLDER}, **(desk or {})})
+        self.ask = Office({**{name: value for name, value in self.variables.items() if name != FOLDER}, **(desk or {})})
         self.ask(office.prepare, architecture)
         self.processes.start_hub()
 

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 AT_ONCE = 75
 SLUG = "brain-mri"
 WEB = "hospintel_site.server"
+DATABASE = "the database"
 
 
 @pytest.fixture
@@ -98,6 +100,10 @@ def files_under(hub: Hub) -> dict[str, bytes]:
                 found[str(path.relative_to(hub.folder))] = path.read_bytes()
             except FileNotFoundError:
                 continue
+    if url := hub.variables.get("DATABASE_URL"):
+        found[DATABASE] = subprocess.run(["pg_dump", url], capture_output=True, timeout=60, check=True).stdout
+    else:
+        found[DATABASE] = found.pop("var/hospintel.sqlite3")
     return found
 
 
@@ -164,7 +170,7 @@ def nothing_is_left(hub: Hub, doctor: Person, admin: Person, job: str) -> None:
     told = [*doctor.told, *admin.told]
     assert [marked(data) for data in told if marked(data)] == []
     files = files_under(hub)
-    assert {"hub.log", "var/hospintel.sqlite3"} <= set(files)
+    assert {"hub.log", DATABASE} <= set(files)
     assert {name: marked(data) for name, data in files.items() if marked(data) or marked(name.encode())} == {}
 
 

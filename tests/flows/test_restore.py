@@ -1,6 +1,5 @@
 """A hub's disk is lost while a round is open: from its backup, on an empty folder, the same model comes of it."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -8,11 +7,12 @@ import sys
 from pathlib import Path
 
 import office
-from harness import PATIENCE_SECONDS, Federation, Hub, environment
+from harness import PATIENCE_SECONDS, Federation, Hub
 from office import Office
 from test_kills import frozen
 
 from hospintel_core.checkpoint import Note
+from tools.services import replace_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,7 @@ def manage(hub: Hub, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env=environment(hub.folder),
+        env=hub.variables,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -31,16 +31,39 @@ def manage(hub: Hub, *arguments: str) -> str:
     return done.stdout
 
 
-def restored_on_an_empty_folder(hub: Hub, backup: Path) -> None:
+def client(*arguments: str | Path) -> None:
+    """Call one of PostgreSQL's own programs."""
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def back_up(hub: Hub) -> None:
+    """As docs/operations.md says, and docs/deployment.md for PostgreSQL."""
+    url = hub.variables.get("DATABASE_URL")
+    if not url:
+        manage(hub, "backup", str(hub.folder / "hub.tar"))
+        return
+    client("pg_dump", "--format=custom", "--exclude-table-data=*.django_session", f"--file={hub.folder}/hub.dump", url)
+    shutil.copytree(hub.folder / "var/models", hub.folder / "models")
+
+
+def restored_on_an_empty_folder(hub: Hub) -> None:
     """All that is left of the hub is the backup and the copy of its keys."""
     hub.power_off()
     hub.ask.close()
     var, lost = hub.folder / "var", hub.folder / "lost"
     var.rename(lost)
     var.mkdir(mode=0o700)
-    assert "1 open rounds ended as FAILED(restored)" in manage(hub, "restore", str(backup))
+    if url := hub.variables.get("DATABASE_URL"):
+        replace_database(url)
+        shutil.copytree(hub.folder / "models", var / "models")
+        client("pg_restore", "--clean", "--if-exists", "--no-owner", "-d", url, hub.folder / "hub.dump")
+        said = manage(hub, "restore")
+    else:
+        said = manage(hub, "restore", str(hub.folder / "hub.tar"))
+    assert "1 open rounds ended as FAILED(restored)" in said
     shutil.copytree(lost / "keys", var / "keys", dirs_exist_ok=True)
-    hub.ask = Office(environment(hub.folder))
+    hub.ask = Office(hub.variables)
     hub.start()
 
 
@@ -61,7 +84,7 @@ def test_an_open_round_is_tried_again_after_a_restore_and_agents_notice_the_olde
         with frozen([hub.processes.process(slow).pid]):
             run = federation.run(rounds=1)
             federation.until(lambda: hub.ask(office.update_states, run) == ["ACCEPTED"], "one update is in")
-            manage(hub, "backup", str(tmp_path / "hub.tar"))
+            back_up(hub)
             backed_up = hub.ask(office.audit_end)
         (lost,) = federation.until_run_is("DONE", run)
         assert lost["state"] == "PUBLISHED"
@@ -73,7 +96,7 @@ def test_an_open_round_is_tried_again_after_a_restore_and_agents_notice_the_olde
         federation.signal(quick, signal.SIGTERM)
         federation.wait(quick)
 
-        restored_on_an_empty_folder(hub, tmp_path / "hub.tar")
+        restored_on_an_empty_folder(hub)
         federation.start_agent(quick)
         failed, again = federation.until_run_is("DONE", run)
         assert (failed["id"], failed["state"], failed["reason"]) == (lost["id"], "FAILED", "restored")
@@ -92,7 +115,7 @@ def test_an_open_round_is_tried_again_after_a_restore_and_agents_notice_the_olde
         checked = subprocess.run(
             [sys.executable, "manage.py", "verify_audit", "--checkpoint", str(proof)],
             cwd=ROOT,
-            env={**os.environ, **environment(hub.folder)},
+            env=hub.variables,
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
@@ -20,24 +21,29 @@ from hospintel_site.management.operator import acting
 class Command(BaseCommand):
     """Restores a backup; the hub must not be running."""
 
-    help = "Put a backup in place. Rounds that were open end as FAILED(restored): what was uploaded for them is gone."
+    help = (
+        "Put a backup in place. Rounds that were open end as FAILED(restored): what was uploaded for them is gone. With"
+        " PostgreSQL without FILE, once pg_restore has put the database in place."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path)
+        parser.add_argument("file", type=Path, nargs="?")
         parser.add_argument("--force", action="store_true", help="move aside what is in HOSPINTEL_VAR")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
             with hold(settings.VAR):
-                self._restore(options["file"].absolute(), force=options["force"])
+                self._restore(options["file"], force=options["force"])
         except FolderInUse as error:
             raise CommandError(f"{error} Stop it first.") from error
         except (BackupError, OSError) as error:
             raise CommandError(str(error)) from error
 
-    def _restore(self, source: Path, *, force: bool) -> None:
+    def _restore(self, source: Path | None, *, force: bool) -> None:
         aside = restore_backup(source, force=force)
         call_command("migrate", interactive=False, verbosity=0)
+        # In a backup of ours there are none.
+        Session.objects.all().delete()
         held, actor = verify(), acting(self)
         rounds = list(Round.objects.active())
         for round_ in rounds:
