@@ -82,8 +82,12 @@ chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS RE
 SERVED := tests/services tests/flows tests/audit tests/federation tests/finetune tests/accounts
 NOT_SERVED := $(addprefix --ignore=tests/,services/test_nginx.py flows/test_demo.py $(patsubst %,accounts/test_%.py,matrix attacks mutations))
 
-test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts
-	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(SERVED) $(NOT_SERVED)
+# What differs on PostgreSQL and Redis: two of each process, rounds, locks, races, parts, the audit's turns, a restore.
+SERVED_SHORT := tests/services tests/audit $(patsubst %,tests/flows/test_%.py,rounds restore bad_lines) \
+	$(patsubst %,tests/federation/test_hub_%.py,attempts database_away races rounds steps twice uploads)
+
+test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts (SHORT=1: what differs there)
+	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(call yes,$(SHORT)),$(SERVED_SHORT),$(SERVED)) $(NOT_SERVED)
 
 guards: $(VENV)/.dev ## take each guard out of a copy of the tree and see that its test fails
 	@$(PY) -m tools.guards

@@ -1,22 +1,21 @@
 """The answers to requests that no view takes: JSON for programs, a page for people, and nothing of the inside."""
 
-import sqlite3
 import sys
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import TooManyFilesSent
-from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
+from hospintel_site import database
 from hospintel_site.bodies import FULL_CODE, FULL_DETAIL
 from hospintel_site.callers import asks_for_pages
 from hospintel_site.uploads import NoRoomError
 
 AWAY_SECONDS = "5"
-STORAGE_AWAY, DATABASE_AWAY = "storage_away", "database_away"
+STORAGE_AWAY = "storage_away"
 _TEXTS = {
     400: ("bad_request", "The request cannot be understood."),
     403: ("permission_denied", "You may not do this."),
@@ -26,19 +25,8 @@ _TEXTS = {
 }
 _AWAY = {
     STORAGE_AWAY: "The hub's storage does not answer now. Nothing is lost; try again in a moment.",
-    DATABASE_AWAY: "The hub's database does not answer now. Nothing is lost; try again in a moment.",
+    database.AWAY: "The hub's database does not answer now. Nothing is lost; try again in a moment.",
 }
-# Of SQLite's OperationalErrors those that pass: it is locked, or its disk is full or broken. The others are our fault.
-_PASSING = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-}
-_PRIMARY = 0xFF  # of an extended code
-# PostgreSQL's word for a transaction whose next statement did not arrive in time.
-_ENDED_WHILE_IDLE = "25P03"
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -63,7 +51,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500; 503 where what failed is the database, in a view or on the way to it, so that callers come back."""
-    return away(request, DATABASE_AWAY) if _database_is_away(sys.exception()) else _answer(request, 500)
+    return away(request, database.AWAY) if database.is_away(sys.exception()) else _answer(request, 500)
 
 
 def away(request: HttpRequest, code: str) -> HttpResponse:
@@ -76,16 +64,6 @@ def away(request: HttpRequest, code: str) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Answer 403 to a form whose token is missing or old."""
     return _answer(request, 403, "This form has expired. Go back, reload the page and send it again.")
-
-
-def _database_is_away(error: BaseException | None) -> bool:
-    """Return whether an error is the database's that does not answer now: its line, a restart, a lock, a full disk."""
-    if isinstance(error, InternalError):
-        return getattr(error.__cause__, "sqlstate", None) == _ENDED_WHILE_IDLE
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    cause = error.__cause__
-    return not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode & _PRIMARY in _PASSING
 
 
 def _answer(request: HttpRequest, status: int, detail: str = "", code: str = "") -> HttpResponse:

@@ -7,11 +7,13 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from hub_client import HubClient
 from hub_driver import assert_refused
 
-from apps.federation.models import Update
+from apps.federation.models import Attempt, Update
+from apps.federation.pipeline import attempts
+from apps.federation.pipeline.step import Next
 from hospintel_core import weights
 from hospintel_site import errors
 
@@ -60,6 +62,27 @@ def test_an_update_that_meets_no_database_is_taken_when_it_comes_again(hub, nort
     again = north.put(manifest.round_id, sealed[offset:], offset=offset, length=len(sealed), digest=digest)
     assert again.status_code == 202, again.content
     assert Update.objects.count() == 1
+
+
+def test_a_step_that_meets_no_database_is_tried_until_it_does(hub, north, south, clock):
+    hub.open_round(north, south)
+    north.take_part()
+    hub.queued()
+    received = Update.objects.get()
+
+    def meets_none(pk):
+        with away()():
+            Update.objects.filter(pk=pk).update(code="")
+
+    for _ in range(attempts.MOST_TRIES + 1):
+        with pytest.raises(OperationalError):
+            attempts.attempt("inspect", received.pk, meets_none)
+        row = Attempt.objects.get()
+        assert (row.tries, row.claim, row.parked_at, row.fault) == (0, None, None, "database_away")
+        clock.shift(attempts.PAUSE_SECONDS + 1)
+    hub.run([Next("inspect", received.pk)])
+    received.refresh_from_db()
+    assert received.state == "ACCEPTED"
 
 
 def test_a_page_says_so_in_words(cast):

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -24,6 +24,7 @@ from apps.federation.models import Attempt
 from apps.federation.pipeline.beat import Beat
 from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next, Refusal
+from hospintel_site import database
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -69,9 +70,14 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
         try:
             following = do(pk)
         except StorageAwayError:
-            _postponed(mine)
+            _postponed(mine, "storage_away")
             raise
         except Exception as error:
+            # What broke is not used to note it.
+            connection.close_if_unusable_or_obsolete()
+            if database.is_away(error):
+                _postponed(mine, database.AWAY)
+                raise
             _failed(mine, str(getattr(error, "code", "") or type(error).__name__))
             raise
     with transaction():
@@ -96,7 +102,7 @@ def _fresh() -> dict[str, object]:
 
 
 def _is_promised(row: Attempt) -> bool:
-    """Return whether nobody has begun the step yet: an error, or a storage that was away, leaves its name."""
+    """Return whether nobody has begun the step yet: an error, or what was away, leaves its name."""
     return row.tries == 0 and row.claim is None and not row.fault
 
 
@@ -146,10 +152,10 @@ def _failed(mine: Attempt, fault: str) -> None:
         _park(mine)
 
 
-def _postponed(mine: Attempt) -> None:
-    """Note that the storage was away: that is no try, however often it is asked again."""
+def _postponed(mine: Attempt, fault: str) -> None:
+    """Note that storage or database was away: that is no try, however often it is asked again."""
     with transaction():
-        later = {"claim": None, "holder": "", "seen_at": timezone.now(), "fault": "storage_away"}
+        later = {"claim": None, "holder": "", "seen_at": timezone.now(), "fault": fault}
         _held_by(mine).update(tries=F("tries") - 1, **later)
 
 
