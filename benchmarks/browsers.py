@@ -9,6 +9,7 @@ import asyncio
 import base64
 import itertools
 import json
+import random
 import re
 import sys
 import time
@@ -102,6 +103,8 @@ class Dashboard:
         self._line, self._name, self._password, self._measured = line, name, password, measured
         self._cookie = ""
         self._soon = asyncio.Event()
+        # Within how many seconds the hub asks the pages to ask it.
+        self._spread = 0.0
 
     async def sign_in(self) -> None:
         """Sign in by the form. Raises ConnectionError where the hub refuses."""
@@ -146,7 +149,7 @@ class Dashboard:
         while True:
             try:
                 await asyncio.wait_for(self._soon.wait(), IDLE_SECONDS)
-                await asyncio.sleep(QUIET_SECONDS)
+                await asyncio.sleep(QUIET_SECONDS + random.uniform(0, self._spread))
             except TimeoutError:
                 pass
             self._soon.clear()
@@ -187,8 +190,10 @@ class Dashboard:
             # Masked with zeros, which leave it as it is.
             writer.write(bytes([0x8A, 0x80 | len(payload)]) + bytes(4) + payload)
         if opcode == _TEXT:
-            newest = max((event["seq"] for event in json.loads(payload).get("events", [])), default=0)
+            message = json.loads(payload)
+            newest = max((event["seq"] for event in message.get("events", [])), default=0)
             if newest > seq:
+                self._spread = message.get("spread", 0.0)
                 self._soon.set()
                 return newest
         return seq

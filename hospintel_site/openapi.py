@@ -23,7 +23,8 @@ once, others are 503 `hub_busy`. While the database does not answer, any call ma
 Retry-After: it can be made again as it was.
 
 **Live.** `/ws/events/` sends what `GET /api/v1/events` lists as it happens, to signed-in people, from pages of the same
-origin.
+origin. `spread` beside `events` asks for patience where very many listen: whoever then asks for more waits at random,
+at most so many seconds.
 """
 # What a body may be answered before the application sees it (server.py).
 BODY_REFUSALS = {408: "request_too_slow", 413: "body_too_large"}

@@ -25,9 +25,19 @@ RIGHTS_CHANGED = 4403
 TOO_MANY = 4429
 # Of one person in one process: a page in every tab of a busy day, and no flood.
 MOST_SOCKETS = 20
+# After an event every page asks for its part anew: few do so at once. Where there are more, each chooses a moment by
+# chance within so long a time for each of them, or nobody else would be answered meanwhile.
+AT_ONCE = 10
+SPREAD_SECONDS = 0.02
 
 # Weak: a socket that failed without a goodbye does not count for ever.
 _open: defaultdict[int, WeakSet["EventsConsumer"]] = defaultdict(WeakSet)
+
+
+def _spread() -> dict[str, float]:
+    """Return within how many seconds the pages that are open here should ask anew; nothing where they are few."""
+    more = sum(map(len, _open.values())) - AT_ONCE
+    return {"spread": round(more * SPREAD_SECONDS, 2)} if more > 0 else {}
 
 
 class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels ships no types
@@ -91,7 +101,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channe
     async def events(self, message: dict[str, Any]) -> None:
         """Pass a batch on, if this person may still see what may be seen here."""
         if await self._still_may():
-            await self.send_json({"events": message["events"]})
+            await self.send_json({"events": message["events"], **_spread()})
 
     async def progress(self, message: dict[str, Any]) -> None:
         """Pass on how far something is that this person may see."""

@@ -58,11 +58,12 @@ async function refresh() {
   }
 }
 
-function changed(events) {
+function changed(events, spread = 0) {
   const fresh = events.filter((event) => event.seq > seq);
   if (!fresh.length) return;
   seq = fresh[fresh.length - 1].seq;
-  refreshSoon(QUIET_MS);
+  // Where very many pages are open, the hub says within how many seconds they should ask: by chance, not all at once.
+  refreshSoon(QUIET_MS + Math.random() * spread * 1000);
 }
 
 // How far work is makes no event.
@@ -71,7 +72,7 @@ function refreshIfWorking() {
 }
 
 function heard(message) {
-  changed(message.events || []);
+  changed(message.events || [], message.spread);
   if (message.progress) tellProgress(part, message.progress);
 }
 

@@ -6,11 +6,13 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import AsyncClient
+from hub_client import HubClient
 from hub_socket import socket_of
 from site_agent import SLUG
 
 from apps.accounts.models import User
 from apps.audit.api import record, transaction
+from apps.federation import consumers
 from apps.federation.consumers import SIGN_IN_FIRST
 from apps.federation.live import BATCH_SECONDS, MAX_WAIT, wait_of
 from apps.federation.pipeline import runs
@@ -191,6 +193,29 @@ def test_many_events_come_in_few_messages(hub, cast, in_loop):
     messages = in_loop(scene)
     assert [event["facts"]["number"] for batch in messages for event in batch] == list(range(40))
     assert len(messages) <= (time.monotonic() - started) / BATCH_SECONDS + 1
+
+
+def test_where_many_listen_they_are_asked_not_to_come_back_all_at_once(hub, cast, in_loop, monkeypatch):
+    monkeypatch.setattr(consumers, "AT_ONCE", 2)
+    client = HubClient()
+    client.force_login(cast.reader)
+    sockets = [socket_of(cast.reader, client=client) for _ in range(4)]
+
+    def happen():
+        with transaction():
+            record("test.event", actor="system:test")
+
+    async def scene():
+        asked = []
+        for socket in sockets:
+            assert (await socket.connect())[0]
+            await sync_to_async(happen)()
+            asked.append((await sockets[0].receive_json_from(timeout=SOON)).get("spread"))
+        for socket in sockets:
+            await socket.disconnect()
+        return asked
+
+    assert in_loop(scene) == [None, None, 0.02, 0.04]
 
 
 def test_the_socket_takes_nothing(hub, cast, in_loop):
