@@ -37,6 +37,7 @@ from hospintel_site.bodies import FULL_CODE, FULL_DETAIL, KEY, drop, piecewise, 
 from hospintel_site.connections import LimitedFactory
 from hospintel_site.lifetime import end_with_supervisor
 from hospintel_site.limits import DEFAULT, IN_MEMORY, LARGE_BYTES, MOST_CONNECTIONS, MOST_LARGE, limit_for
+from hospintel_site.memory import give_back
 from hospintel_site.sockets import SOCKET_LIMITS, HubSocketFactory
 
 logger = logging.getLogger(__name__)
@@ -347,6 +348,7 @@ def main() -> None:
     """Serve the hub until SIGINT or SIGTERM."""
     os.umask(0o077)
     end_with_supervisor()
+    give_back()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hospintel_site.settings")
     # Imported late: they load Django, which needs the settings named.
     from django.conf import settings  # noqa: PLC0415

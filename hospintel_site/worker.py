@@ -18,6 +18,7 @@ from django.db import connections
 from hospintel_site import logs, task_accounting
 from hospintel_site.celery import app
 from hospintel_site.lifetime import end_with_supervisor
+from hospintel_site.memory import give_back
 
 logger = logging.getLogger(__name__)
 # Else Celery has Django look at every address, for which all of the web must be loaded, and drops what it finds.
@@ -103,6 +104,7 @@ def main() -> None:
     """Work on one queue until SIGTERM, which lets the running task end."""
     os.umask(0o077)
     end_with_supervisor()
+    give_back()
     queue = sys.argv[1] if len(sys.argv) > 1 else ""
     if queue not in CONCURRENCY:
         sys.exit(f"error: there is no queue {queue!r}; choose one of {', '.join(CONCURRENCY)}.")
