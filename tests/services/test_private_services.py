@@ -1,54 +1,70 @@
 """The PostgreSQL and the Redis of the tests end with whoever asked for them, and say what they need."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from harness import eventually, still_running
+from harness import eventually
+
+from tools.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not settings.REDIS_URL, reason="make test-services runs it")
 
 
-def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "tools.services", *command],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def runs(pid: int) -> str:
+    """The name of what runs as this process; nothing where it has ended."""
+    try:
+        _, name, state = re.split(r"[()]", Path(f"/proc/{pid}/stat").read_text(), maxsplit=2)
+    except OSError:
+        return ""
+    return "" if state.split()[0] == "Z" else name
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder through which the account of PostgreSQL comes."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    return tmp_path
+def open_folder() -> Iterator[Path]:
+    """A folder through which the account of PostgreSQL comes, with a name that leaves room for that of its socket."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_both_end_with_whoever_started_them(open_folder: Path, end: signal.Signals):
-    with start(open_folder, "sh", "-c", "echo $DATABASE_URL $REDIS_URL; sleep 1000") as process:
+    with start(open_folder, "sh", "-c", "echo $DATABASE_URL $REDIS_URL; exec sleep 1000") as process:
         assert process.stdout is not None
         database, queue = process.stdout.readline().split()
         assert database.startswith("postgresql://")
         assert queue.startswith("redis://127.0.0.1:")
-        servers = [line for line in still_running(open_folder) if "postgres" in line or "redis-server" in line]
-        assert len(servers) >= 2
+        both = {pid: runs(pid) for pid in descendants(process.pid) if runs(pid) in {"postgres", "redis-server"}}
+        assert set(both.values()) == {"postgres", "redis-server"}
         process.send_signal(end)
         process.wait(60)
-        eventually(
-            lambda: not any("postgres" in line or "redis-server" in line for line in still_running(open_folder)),
-            "both have ended",
-        )
+        eventually(lambda: not any(runs(pid) == name for pid, name in both.items()), "both have ended")
     left = list(open_folder.iterdir())
     assert left == [] or end == signal.SIGKILL
 
