@@ -82,10 +82,10 @@ chaos: $(VENV)/.dev ## kill processes at every failpoint and at random (KILLS RE
 SERVED := tests/services tests/flows tests/audit tests/federation tests/finetune tests/accounts
 NOT_SERVED := $(addprefix --ignore=tests/,services/test_nginx.py flows/test_demo.py $(patsubst %,accounts/test_%.py,matrix attacks mutations))
 
-# Three minutes of what differs on PostgreSQL and Redis: two of each process, transactions, races, lost databases.
+# Two minutes of what differs on PostgreSQL and Redis: two of each process, transactions, races, lost databases.
 SERVED_SHORT := tests/services $(patsubst %,tests/federation/test_hub_%.py,attempts database_away races) tests/audit/test_transaction.py
 
-test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts (SHORT=1: what differs there)
+test-services: $(VENV)/.dev ## the same hub on a private PostgreSQL and Redis, which it starts (SHORT=1: two minutes of it)
 	@$(PY) -m tools.services $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(call yes,$(SHORT)),$(SERVED_SHORT),$(SERVED)) $(NOT_SERVED)
 
 guards: $(VENV)/.dev ## take each guard out of a copy of the tree and see that its test fails
