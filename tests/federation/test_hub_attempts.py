@@ -9,6 +9,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 from django.utils import timezone
 from looking import browser
 
@@ -18,6 +19,7 @@ from apps.federation.models import Attempt, Round, Update
 from apps.federation.pipeline import attempts, counted, tick
 from apps.federation.pipeline.step import Next, Refusal
 from apps.finetune.tasks import train  # noqa: F401 - it counts its steps too
+from hospintel_site import database
 
 
 class Killed(BaseException):
@@ -181,6 +183,25 @@ def test_an_error_is_tried_again_ever_later_and_parked_with_its_name(hub, receiv
     hub.run(attempts.retry(told.row, actor="user:1"))
     received.refresh_from_db()
     assert received.state == "ACCEPTED"
+
+
+def test_a_line_that_breaks_twice_does_not_pass_for_a_process_that_died(received, monkeypatch):
+    monkeypatch.setattr(attempts, "NOTE_SECONDS", (0.0, 0.0))
+    broken = []
+
+    def away(execute, sql, params, many, context):
+        if len(broken) < 2 and "UPDATE" in sql and "attempt" in sql:
+            broken.append(sql)
+            raise OperationalError("the line is broken again")
+        return execute(sql, params, many, context)
+
+    def lose(_pk):
+        raise OperationalError("the line is broken")
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError, match=r"broken$"):
+        attempts.attempt("inspect", received.pk, lose)
+    row = Attempt.objects.get()
+    assert (len(broken), row.tries, row.claim, row.fault) == (2, 0, None, database.AWAY)
 
 
 def test_of_two_workers_one_has_it(received):

@@ -8,6 +8,7 @@ one step at once, and tells the tick at once where the process that has it is go
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -35,6 +36,8 @@ BEAT_SECONDS, STALE_SECONDS = 5.0, 30
 PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
 # A promised step that nobody has begun after this lost its task; what was queued is queued again after that.
 LOST_SECONDS, QUEUED_SECONDS = 5, 15
+# How a try ended is noted again after these, where the database is away.
+NOTE_SECONDS = (0.5, 2.0, 5.0)
 FORGOTTEN = timedelta(days=1)
 
 
@@ -70,15 +73,15 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
         try:
             following = do(pk)
         except StorageAwayError:
-            _postponed(mine, "storage_away")
+            _noted(partial(_postponed, mine, "storage_away"))
             raise
         except Exception as error:
             # What broke is not used to note it.
             connection.close_if_unusable_or_obsolete()
             if database.is_away(error):
-                _postponed(mine, database.AWAY)
+                _noted(partial(_postponed, mine, database.AWAY))
                 raise
-            _failed(mine, str(getattr(error, "code", "") or type(error).__name__))
+            _noted(partial(_failed, mine, str(getattr(error, "code", "") or type(error).__name__)))
             raise
     with transaction():
         _held_by(mine).delete()
@@ -141,6 +144,19 @@ def _is_free(row: Attempt, now: datetime) -> bool:
     if row.claim is None:
         return now >= row.seen_at + timedelta(seconds=PAUSE_SECONDS * PAUSE_GROWTH ** max(0, row.tries - 1))
     return row.seen_at < now - timedelta(seconds=STALE_SECONDS) or _is_gone(row.holder)
+
+
+def _noted(note: Callable[[], None]) -> None:
+    """Note how a try ended. A line may break again, and without the note that would pass for a process that died."""
+    for seconds in NOTE_SECONDS:
+        try:
+            return note()
+        except (DatabaseError, InterfaceError) as error:
+            if not database.is_away(error):
+                raise
+            connection.close_if_unusable_or_obsolete()
+            time.sleep(seconds)
+    return note()
 
 
 def _failed(mine: Attempt, fault: str) -> None:
