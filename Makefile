@@ -121,10 +121,9 @@ screenshots: $(VENV)/.dev ## pictures of every page, in docs/images (needs Chrom
 	@$(PY) -m tools.screenshots
 
 lock: $(VENV)/.dev ## resolve the requirements anew (needs uv)
-	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev" \
-		"fuzz:--extra hub --extra imagenet --extra dev --extra fuzz"; do \
+	@for set in "agent:" "hub:--extra hub --extra imagenet" "dev:--extra hub --extra imagenet --extra dev" "fuzz:--group fuzz"; do \
 		rm -f requirements/$${set%%:*}.txt; \
-		uv pip compile pyproject.toml $${set#*:} --generate-hashes --universal --python-version 3.11 --no-annotate --quiet \
+		uv pip compile $$(test "$${set%%:*}" = fuzz || echo pyproject.toml) $${set#*:} --generate-hashes --universal --python-version 3.11 --no-annotate --quiet \
 			--no-emit-index-url --custom-compile-command "make lock" --output-file requirements/$${set%%:*}.txt || exit 1; done
 
 clean: ## remove .venv, caches and what the demo made
