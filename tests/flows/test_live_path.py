@@ -3,6 +3,7 @@
 import base64
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,8 +20,8 @@ from hospintel_core import signing
 
 PASSWORD = "correct horse battery"
 SIGN_IN_FIRST, RIGHTS_CHANGED = 4401, 4403
-# The hub promises two seconds and takes a fifth of one; machines may be slow, and by itself a session lasts far longer.
-WITHIN = 60.0
+# What the hub promises; what it takes is a tenth of that.
+WITHIN = 2.0
 
 
 class Tab:
@@ -82,7 +83,9 @@ def test_signing_out_in_another_tab_closes_the_socket(hub: Hub, tab: Any, person
     sockets = [here.socket() for _ in range(3)]
     elsewhere = tab(hub.ask(office.create_doctor, f"other-{secrets.token_hex(4)}", PASSWORD)).socket()
     here.post("/accounts/logout/")
+    started = time.monotonic()
     assert [socket.until_closed(WITHIN) for socket in sockets] == [SIGN_IN_FIRST] * 3
+    assert time.monotonic() - started < WITHIN
     with pytest.raises(RefusedError) as refused:
         BrowserSocket(hub.processes.port, cookie)
     assert refused.value.status == 403
@@ -104,6 +107,7 @@ def test_the_socket_closes_at_once_when_its_person_is(hub: Hub, tab: Any, person
     do, code = CHANGES[change]
     socket = tab(person).socket()
     hub.ask(do, person)
+    # From the answer on: to hash a password takes as long as the machine likes.
     assert socket.until_closed(WITHIN) == code
 
 
