@@ -29,6 +29,8 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 # Where a hub with its agents runs for as long as the process does; these files have hubs of their own.
 WITH_A_HUB = {"tests/browser", "tests/flows"}
+# Half of the pages, by their files' names, are looked at on a second hub: one process would be left with all of them.
+SECOND_HUB_FROM = {"tests/browser": "test_f"}
 OWN_HUBS = {
     *("test_analyse_vgg.py", "test_day.py", "test_empty_hub.py"),
     *(
@@ -70,7 +72,10 @@ def _together(nodeid: str) -> str:
     """Tests of one file run in one process, and so do all that use the hub of their folder."""
     file = nodeid.partition("::")[0]
     folder, _, name = file.rpartition("/")
-    return folder if folder in WITH_A_HUB and name not in OWN_HUBS else file
+    if folder not in WITH_A_HUB or name in OWN_HUBS:
+        return file
+    later = SECOND_HUB_FROM.get(folder)
+    return f"{folder} 2" if later and name >= later else folder
 
 
 class _ByHub(LoadScopeScheduling):
@@ -93,7 +98,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def urgency(item: pytest.Item) -> tuple[bool, bool, int, str]:
         slow = item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW_FILES
-        return together[item] not in WITH_A_HUB, not slow, -sizes[together[item]], together[item]
+        with_a_hub = together[item] != item.nodeid.partition("::")[0]
+        return not with_a_hub, not slow, -sizes[together[item]], together[item]
 
     items.sort(key=urgency)
 

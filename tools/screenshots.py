@@ -9,7 +9,6 @@ import base64
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from hospintel_core import phantoms
 from hospintel_core.architectures import CLASSES
+from tools.chromium import find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Take pictures of every page.")
     parser.add_argument("--port", type=int, default=8190)
     port = parser.parse_args().port
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = find_chromium()
     if browser is None:
         print("error: there is no Chromium on PATH", file=sys.stderr)
         return 2

@@ -1,7 +1,5 @@
 """Chromium before a hub with three hospitals, all of them real. A page that complains fails its test."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,8 @@ from harness import Federation, Hub
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 from portal import Window, draw
 
+from tools.chromium import find_chromium
+
 HOSPITALS = 3
 # Only ever reached by a test that fails, and by a machine many times slower than ours.
 WAIT_MS = 60_000
@@ -19,7 +19,6 @@ ONLY_WHEN_TOLD = """
     const interval = window.setInterval.bind(window);
     window.setInterval = (what, wait, ...more) => wait > 20000 ? 0 : interval(what, wait, ...more);
 """
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,17 +30,12 @@ FLAGS = [
 ]
 
 
-def chromium() -> str | None:
-    """Where Chromium is: HOSPINTEL_TEST_CHROMIUM, else on PATH."""
-    return os.environ.get("HOSPINTEL_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a browser there is nothing to test here: CI installs Debian's."""
-    if chromium():
+    if find_chromium():
         return
-    reason = "no Chromium on PATH (or at HOSPINTEL_TEST_CHROMIUM): install the package chromium, as .ci/run does"
+    reason = "no Chromium on PATH (or at HOSPINTEL_TEST_CHROMIUM): install chromium-headless-shell, as .ci/run does"
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=reason))
@@ -78,7 +72,7 @@ def browser() -> Iterator[Browser]:
     # What a page shall show may take as long as anything else on it.
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield browser
         browser.close()
 
