@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Final, Protocol
 
 RETRY_AFTER_MAX: Final = 3600.0
+# However many tries fall into the first seconds of an outage, the next one is no further away.
+SOON: Final = 5.0
 
 
 class StopRequested(BaseException):
@@ -92,6 +94,9 @@ class SystemClock:
 class Backoff:
     """Waits between failed tries: full jitter under a doubling cap, never shorter than the hub's Retry-After.
 
+    After the first seconds no wait is longer than the failures have lasted: what was away for a quarter of a minute is
+    not found again a minute later.
+
     Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
 
@@ -101,10 +106,14 @@ class Backoff:
         self._cap = cap
         self._rng = rng or random.SystemRandom()
         self.failures = 0
+        self._since = 0.0
 
     def delay(self, retry_after: float | None = None) -> float:
         """The next wait in seconds; counts one more failure."""
-        ceiling = min(self._cap, self._base * 2.0 ** min(self.failures, 30))
+        now = self._clock.monotonic()
+        if self.failures == 0:
+            self._since = now
+        ceiling = min(self._cap, self._base * 2.0 ** min(self.failures, 30), max(SOON, now - self._since))
         self.failures += 1
         jittered = self._rng.uniform(0.0, ceiling)
         # Jitter on top of Retry-After as well, or all agents of a federation come back in the same instant.

@@ -18,7 +18,7 @@ from hospintel_site.logs import is_event
 
 TERMINATE_SECONDS = 15.0
 QUIT_SECONDS = 5.0
-FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+FIRST_DELAY, LONGEST_DELAY = 1.0, 10.0
 # A process that ran this long was well: its next restart does not wait.
 STEADY_SECONDS = 60.0
 START_SECONDS = 120.0

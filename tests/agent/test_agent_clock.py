@@ -8,7 +8,7 @@ import time
 import pytest
 from stepped_clock import SteppedClock
 
-from client_agent.clock import Backoff, Stop, StopRequested, SystemClock
+from client_agent.clock import SOON, Backoff, Stop, StopRequested, SystemClock
 
 
 def test_a_signal_breaks_into_a_wait_at_once() -> None:
@@ -55,14 +55,27 @@ def test_a_handler_for_failures_does_not_swallow_a_request() -> None:
 
 
 def test_delays_stay_under_a_doubling_ceiling_and_use_all_of_it() -> None:
-    backoff = Backoff(SteppedClock(Stop()), rng=random.Random(0))
-    delays = [backoff.delay() for _ in range(200)]
-    assert all(0 <= delay <= min(60, 0.5 * 2**number) for number, delay in enumerate(delays))
-    settled = delays[10:]
+    clock = SteppedClock(Stop())
+    backoff = Backoff(clock, rng=random.Random(0))
+    for _ in range(200):
+        backoff.wait()
+    assert all(0 <= delay <= min(60, 0.5 * 2**number) for number, delay in enumerate(clock.waits))
+    settled = clock.waits[50:]
     assert min(settled) < 5
     assert max(settled) > 55
     backoff.reset()
     assert backoff.delay() <= 0.5
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_what_was_away_is_asked_again_before_as_much_time_has_passed_again(seed: int) -> None:
+    clock = SteppedClock(Stop())
+    clock.advance(1000)
+    backoff = Backoff(clock, rng=random.Random(seed))
+    for _ in range(30):
+        away = clock.passed - 1000
+        backoff.wait()
+        assert clock.waits[-1] <= max(SOON, away)
 
 
 def test_the_hub_s_wish_is_the_least_and_agents_do_not_come_back_in_step() -> None:
