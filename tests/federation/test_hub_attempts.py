@@ -204,6 +204,19 @@ def test_a_line_that_breaks_twice_does_not_pass_for_a_process_that_died(received
     assert (len(broken), row.tries, row.claim, row.fault) == (2, 0, None, database.AWAY)
 
 
+def test_what_met_no_database_is_queued_again_soon_whenever_it_was_queued(received, clock):
+    def lose(_pk):
+        raise OperationalError("the line is broken")
+
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            attempts.attempt("inspect", received.pk, lose)
+        assert attempts.due(["inspect"]) == []
+        clock.shift(attempts.AWAY_SECONDS + 1)
+        assert attempts.due(["inspect"]) == [Next("inspect", received.pk, apart=True)]
+        assert attempts.due(["inspect"]) == []
+
+
 def test_of_two_workers_one_has_it(received):
     def other(_pk):
         assert attempts.attempt("inspect", received.pk, die) == []

@@ -79,7 +79,7 @@ def test_a_step_that_meets_no_database_is_tried_until_it_does(hub, north, south,
             attempts.attempt("inspect", received.pk, meets_none)
         row = Attempt.objects.get()
         assert (row.tries, row.claim, row.parked_at, row.fault) == (0, None, None, "database_away")
-        clock.shift(attempts.PAUSE_SECONDS + 1)
+        clock.shift(attempts.AWAY_SECONDS + 1)
     hub.run([Next("inspect", received.pk)])
     received.refresh_from_db()
     assert received.state == "ACCEPTED"

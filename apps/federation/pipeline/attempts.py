@@ -26,6 +26,7 @@ from apps.federation.pipeline.beat import Beat
 from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.pipeline.step import Next, Refusal
 from hospintel_site import database
+from hospintel_site.errors import STORAGE_AWAY
 
 logger = logging.getLogger(__name__)
 WORKER = "system:worker"
@@ -34,6 +35,8 @@ MOST_TRIES = 3
 BEAT_SECONDS, STALE_SECONDS = 5.0, 30
 # After an error the next try waits 15 s, the one after it a minute.
 PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
+# After these the next try comes soon: they count as none, and may be over in a moment.
+AWAY, AWAY_SECONDS = frozenset({STORAGE_AWAY, database.AWAY}), 5
 # A promised step that nobody has begun after this lost its task; what was queued is queued again after that.
 LOST_SECONDS, QUEUED_SECONDS = 5, 15
 # How a try ended is noted again after these, where the database is away.
@@ -73,7 +76,7 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
         try:
             following = do(pk)
         except StorageAwayError:
-            _noted(partial(_postponed, mine, "storage_away"))
+            _noted(partial(_postponed, mine, STORAGE_AWAY))
             raise
         except Exception as error:
             # What broke is not used to note it.
@@ -142,7 +145,8 @@ def _is_free(row: Attempt, now: datetime) -> bool:
     if _is_promised(row):
         return True
     if row.claim is None:
-        return now >= row.seen_at + timedelta(seconds=PAUSE_SECONDS * PAUSE_GROWTH ** max(0, row.tries - 1))
+        pause = AWAY_SECONDS if row.fault in AWAY else PAUSE_SECONDS * PAUSE_GROWTH ** max(0, row.tries - 1)
+        return now >= row.seen_at + timedelta(seconds=pause)
     return row.seen_at < now - timedelta(seconds=STALE_SECONDS) or _is_gone(row.holder)
 
 
@@ -171,7 +175,8 @@ def _failed(mine: Attempt, fault: str) -> None:
 def _postponed(mine: Attempt, fault: str) -> None:
     """Note that storage or database was away: that is no try, however often it is asked again."""
     with transaction():
-        later = {"claim": None, "holder": "", "seen_at": timezone.now(), "fault": fault}
+        # Its task is used up: the next one need not wait as if it lay in the queue.
+        later = {"claim": None, "holder": "", "seen_at": timezone.now(), "fault": fault, "queued_at": None}
         _held_by(mine).update(tries=F("tries") - 1, **later)
 
 

@@ -13,6 +13,7 @@ from django.db import DatabaseError, close_old_connections
 from apps.federation.pipeline import tick
 from apps.federation.pipeline.objects import StorageAwayError
 from apps.federation.tasks import enqueue
+from hospintel_site import database
 from hospintel_site.processes import Beating
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,15 @@ class Command(BaseCommand):
                 chore()
             if housekeeping:
                 tick.housekeeping()
-        except DatabaseError:
-            logger.exception("The database does not answer; looking again")
-        except StorageAwayError:
-            logger.exception("The storage does not answer; looking again")
+        except DatabaseError as error:
+            # What is away is told each second while it lasts: in a line.
+            away = database.is_away(error)
+            logger.error("The database does not answer; looking again: %s", _line(error), exc_info=not away)
+        except StorageAwayError as error:
+            logger.error("The storage does not answer; looking again: %s", _line(error))
         finally:
             close_old_connections()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
