@@ -56,9 +56,9 @@ class Command(BaseCommand):
         except DatabaseError as error:
             # What is away is told each second while it lasts: in a line.
             away = database.is_away(error)
-            logger.error("The database does not answer; looking again: %s", _line(error), exc_info=not away)
+            logger.error("The database does not answer; looking again: %s", _line(error), exc_info=not away)  # noqa: TRY400 - as it says
         except StorageAwayError as error:
-            logger.error("The storage does not answer; looking again: %s", _line(error))
+            logger.error("The storage does not answer; looking again: %s", _line(error))  # noqa: TRY400 - the same
         finally:
             close_old_connections()
 
