@@ -204,6 +204,20 @@ def test_a_line_that_breaks_twice_does_not_pass_for_a_process_that_died(received
     assert (len(broken), row.tries, row.claim, row.fault) == (2, 0, None, database.AWAY)
 
 
+def test_a_line_that_broke_once_holds_nothing_up(received, monkeypatch):
+    monkeypatch.setattr(attempts, "AGAIN_SECONDS", (0.0, 0.0))
+    broken = []
+
+    def lose_twice(_pk):
+        if len(broken) < 2:
+            broken.append(None)
+            raise OperationalError("the line is broken")
+        return [Next("close", received.round_id)]
+
+    assert attempts.attempt("inspect", received.pk, lose_twice) == [Next("close", received.round_id)]
+    assert (len(broken), Attempt.objects.count()) == (2, 0)
+
+
 def test_what_met_no_database_is_queued_again_soon_whenever_it_was_queued(received, clock):
     def lose(_pk):
         raise OperationalError("the line is broken")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection
@@ -29,6 +30,7 @@ from hospintel_site import database
 from hospintel_site.errors import STORAGE_AWAY
 
 logger = logging.getLogger(__name__)
+Returned = TypeVar("Returned")
 WORKER = "system:worker"
 MOST_TRIES = 3
 # Loading TensorFlow may hold a process up. Where it is gone on this machine, nobody waits for that.
@@ -39,6 +41,8 @@ PAUSE_SECONDS, PAUSE_GROWTH = 15, 4
 AWAY, AWAY_SECONDS = frozenset({STORAGE_AWAY, database.AWAY}), 5
 # A promised step that nobody has begun after this lost its task; what was queued is queued again after that.
 LOST_SECONDS, QUEUED_SECONDS = 5, 15
+# A line to the database that broke may be whole a moment later: a step is done again after these, on the spot.
+AGAIN_SECONDS = (0.2, 1.0)
 # How a try ended is noted again after these, where the database is away.
 NOTE_SECONDS = (0.5, 2.0, 5.0)
 FORGOTTEN = timedelta(days=1)
@@ -74,7 +78,7 @@ def attempt(step: str, pk: UUID, do: Callable[[UUID], list[Next] | None]) -> lis
         return []
     with Beat(str(mine), BEAT_SECONDS, partial(_sign_of_life, mine)):
         try:
-            following = do(pk)
+            following = _while_away(partial(do, pk), AGAIN_SECONDS)
         except StorageAwayError:
             _noted(partial(_postponed, mine, STORAGE_AWAY))
             raise
@@ -152,15 +156,20 @@ def _is_free(row: Attempt, now: datetime) -> bool:
 
 def _noted(note: Callable[[], None]) -> None:
     """Note how a try ended. A line may break again, and without the note that would pass for a process that died."""
-    for seconds in NOTE_SECONDS:
+    _while_away(note, NOTE_SECONDS)
+
+
+def _while_away(do: Callable[[], Returned], pauses: Collection[float]) -> Returned:
+    """Do what may be done twice, and do it again after each of so many seconds while the database is away."""
+    for seconds in pauses:
         try:
-            return note()
+            return do()
         except (DatabaseError, InterfaceError) as error:
             if not database.is_away(error):
                 raise
             connection.close_if_unusable_or_obsolete()
             time.sleep(seconds)
-    return note()
+    return do()
 
 
 def _failed(mine: Attempt, fault: str) -> None:
